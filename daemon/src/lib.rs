@@ -12,3 +12,4 @@ pub mod engine;
 pub mod mqtt;
 pub mod scheduler;
 pub mod thermal;
+pub mod logging;
