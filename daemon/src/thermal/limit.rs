@@ -80,3 +80,56 @@ fn firmware(board: &Board) -> Option<Limit> {
         .find(|(prefix, ..)| board.compatible.iter().any(|c| c.starts_with(prefix)))
         .map(|(_, at, name)| Limit { at: Celsius(at), rule: LimitRule::Firmware(name) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn board(name: &str) -> Board {
+        Board::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/boards").join(name))
+    }
+
+    #[test]
+    fn each_board_is_held_to_the_lowest_limit_that_applies() {
+        for (name, sensor, temperature, limit, rule) in [
+            ("pi3", "cpu-thermal", 48.312, 60.0, "firmware of the Raspberry Pi 3"),
+            ("pi4", "cpu-thermal", 51.608, 80.0, "firmware of the Raspberry Pi 4"),
+            ("pi5", "cpu-thermal", 52.35, 80.0, "firmware of the Raspberry Pi 5"),
+            ("rock5b", "bigcore2-thermal", 43.461, 85.0, "passive trip"),
+            ("pc-x86", "x86_pkg_temp", 54.0, 80.0, "assumed"),
+            ("pc-amd", "k10temp Tctl", 58.125, 80.0, "assumed"),
+        ] {
+            let board = board(name);
+            assert_eq!(board.read().hottest, Some((sensor.into(), Celsius(temperature))), "{name}");
+            let found = Limit::of(&board, None).unwrap();
+            assert_eq!(found.at, Celsius(limit), "{name}");
+            assert!(found.rule.to_string().starts_with(rule), "{name}: {}", found.rule);
+        }
+    }
+
+    #[test]
+    fn the_user_may_lower_the_limit_but_not_raise_it() {
+        let pi4 = board("pi4");
+        assert_eq!(Limit::of(&pi4, Some(Celsius(70.0))).unwrap(), Limit { at: Celsius(70.0), rule: LimitRule::User });
+        assert_eq!(Limit::of(&pi4, Some(Celsius(90.0))).unwrap().at, Celsius(80.0));
+    }
+
+    #[test]
+    fn no_sensor_is_a_state() {
+        let none = board("no-sensor");
+        assert!(!none.has_sensor() && Limit::of(&none, Some(Celsius(70.0))).is_none() && none.read().complaints.is_empty());
+    }
+
+    #[test]
+    fn fans_clocks_and_throttle_bits_are_read() {
+        let (pi4, pi5, rock) = (board("pi4"), board("pi5"), board("rock5b"));
+        let bits = pi4.read().throttled.unwrap();
+        assert!(bits.since_boot() && !bits.now() && !bits.under_voltage());
+        assert!(pi5.read().throttled.is_some());
+        let fan = &pi5.cooling_devices()[0];
+        assert_eq!((fan.kind.as_str(), fan.state, fan.most), ("pwm-fan", 1, 4));
+        assert_eq!(rock.cooling_devices().len(), 4);
+        assert_eq!(rock.frequencies().iter().map(|p| p.most_khz).collect::<Vec<_>>(), [1_800_000, 2_400_000, 2_400_000]);
+    }
+}
