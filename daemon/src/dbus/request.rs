@@ -27,8 +27,8 @@ pub(super) struct Running {
     asked: ContentType,
 }
 
-/// What a call returns: content type, result and info.
-pub(super) type Returned = (&'static str, Outgoing, HashMap<&'static str, Variant<'static>>);
+/// What a call returns beside content type and result.
+pub(super) type Info = HashMap<&'static str, Variant<'static>>;
 
 /// The end of a request, kept as long as somebody may ask for it.
 pub(super) struct Encoded {
@@ -107,7 +107,7 @@ impl Encoded {
     }
 
     /// As the return of a call; may be asked for again.
-    pub(super) fn to_returned(&self) -> Result<Returned, Fault> {
+    pub(super) fn to_returned(&self) -> Result<(&'static str, Outgoing, Info), Fault> {
         let reply = &self.reply;
         let mut info = HashMap::from([
             ("id", Variant::from(reply.id.as_str().to_owned())),
