@@ -110,3 +110,13 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
         }
     }
 }
+
+impl Fragment {
+    /// For a start without configuration: everything in `folder`, a broker to be filled in.
+    pub fn stand_alone(&mut self, folder: &Path) {
+        self.node.name = Some("try".into());
+        self.node.runtime_directory = Some(folder.to_path_buf());
+        self.models.directory = Some(folder.join("models"));
+        self.mqtt = Some(Mqtt::default());
+    }
+}

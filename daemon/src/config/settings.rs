@@ -135,3 +135,11 @@ pub struct Thermal {
     pub interval: Duration,
 }
 
+
+impl Limits {
+    /// Compute threads: as configured, or one for each core this process may use.
+    pub fn compute_threads(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        self.threads.unwrap_or(cores)
+    }
+}
