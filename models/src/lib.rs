@@ -2,5 +2,10 @@
 
 mod error;
 pub mod manifest;
+pub mod network;
+mod onnx;
+mod ops;
+mod panics;
 
 pub use error::LoadError;
+pub use network::Network;
