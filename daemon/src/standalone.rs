@@ -31,10 +31,10 @@ impl Standalone {
         let mut settings = config::settings(&fragment)?;
         if let Some(mqtt) = &mut settings.mqtt {
             mqtt.broker =
-                Broker { host: broker.address().ip().to_string(), port: broker.address().port(), login: Some(broker.login()), tls: None };
+                Broker { host: broker.address().ip().to_string(), port: broker.address().port(), login: Some(login(&broker)), tls: None };
         }
         settings.dbus = Some(bus.address().clone());
-        write_secret(&folder.path().join("password"), &broker.login().1)?;
+        write_secret(&folder.path().join("password"), broker.login().1)?;
         let models = settings.models.clone();
         tokio::task::spawn_blocking(move || install_bundled(&models)).await??;
         Ok(Standalone { settings, broker, bus, folder })
@@ -62,7 +62,7 @@ impl Standalone {
 
     /// User name and password at the broker.
     pub fn login(&self) -> (String, config::Secret) {
-        self.broker.login()
+        login(&self.broker)
     }
 
     /// A file with the password, readable by this user alone.
@@ -74,6 +74,11 @@ impl Standalone {
     pub async fn stop(self) {
         self.broker.stop().await;
     }
+}
+
+fn login(broker: &EmbeddedBroker) -> (String, config::Secret) {
+    let (user, password) = broker.login();
+    (user.to_owned(), password.clone())
 }
 
 fn write_secret(file: &Path, secret: &config::Secret) -> std::io::Result<()> {
