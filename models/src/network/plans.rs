@@ -135,7 +135,10 @@ fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
             });
             if volume.is_none_or(|v| v > MAX_ELEMENTS) {
                 let shape = output.fact.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                return Err(format!("node {:?} would make a tensor of shape [{shape}]; at most {MAX_ELEMENTS} elements are served", node.name));
+                return Err(format!(
+                    "node {:?} would make a tensor of shape [{shape}]; at most {MAX_ELEMENTS} elements are served",
+                    node.name
+                ));
             }
         }
     }

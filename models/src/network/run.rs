@@ -92,7 +92,8 @@ impl Network {
         };
         pool.run_with(work.len() - 1, &|other| run_thread(other + 1, &mut || ()), &mut || run_thread(0, between));
         let pieces = work.iter().flatten().zip(outcomes.iter().flatten());
-        let pieces: Vec<(&Piece, &Outcome)> = pieces.map(|(piece, outcome)| (piece, outcome.get().expect("the pool ran every piece"))).collect();
+        let pieces: Vec<(&Piece, &Outcome)> =
+            pieces.map(|(piece, outcome)| (piece, outcome.get().expect("the pool ran every piece"))).collect();
         (0..requests.len()).map(|request| self.gather(request, &pieces)).collect()
     }
 
@@ -165,7 +166,9 @@ impl Network {
                     let slice = if self.batched {
                         if output.shape.first() != Some(&total) {
                             let (name, shape) = (&self.outputs[index].name, &output.shape);
-                            return Err(format!("output {name:?} has shape {shape:?} for a batch of {total}: its first dimension is not the batch"));
+                            return Err(format!(
+                                "output {name:?} has shape {shape:?} for a batch of {total}: its first dimension is not the batch"
+                            ));
                         }
                         let row = output.data.len() / total;
                         output.data.slice(rows.start * row..rows.end * row)
