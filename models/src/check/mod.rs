@@ -46,6 +46,8 @@ pub struct Refusal {
 pub struct Report {
     /// How the model runs batches.
     pub batching: Batching,
+    /// The most rows that it runs at once.
+    pub rows_at_once: u32,
     /// Memory that its weights take, in bytes.
     pub memory_bytes: u64,
     /// How long it took to load, in milliseconds.

@@ -183,6 +183,7 @@ fn check(directory: &Path) -> Result<Report, String> {
     }
     Ok(Report {
         batching: model.network().batching(),
+        rows_at_once: model.network().rows_at_once(),
         memory_bytes: model.memory_bytes(),
         load_ms,
         longest_node_us: u64::try_from(model.network().longest_node().as_micros()).unwrap_or(u64::MAX),

@@ -73,7 +73,7 @@ fn good() -> Graph {
 fn a_good_model_is_accepted_with_numbers() {
     let sample = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,8],"data":[0,1,0,1,0,1,0,1]}]}"#;
     let report = check(&install(good(), &[(sample, "")]), Limits::default()).unwrap();
-    assert_eq!(report.batching, Batching::Symbolic);
+    assert_eq!(report.batching, Batching::BySize);
     assert!(report.memory_bytes >= 160 && report.longest_node_us < 1_000_000, "{report:?}");
     let seen: Vec<(&str, u32)> = report.comparisons.iter().map(|c| (c.input.as_str(), c.batch)).collect();
     assert_eq!(seen, [("seeded", 1), ("seeded", 3), ("seeded", 3), ("seeded", 3), ("0.json", 1)]);

@@ -1,23 +1,24 @@
-//! Plans: a graph optimised and ordered. One for all shapes where tract can, else one for each combination of input shapes,
-//! made when first used; the least recently used leaves.
+//! Plans: a graph optimised and ordered. One for all shapes, or one for each combination of input shapes, made when first used;
+//! the least recently used leaves.
 
 use super::weights::{Count, Held};
-use crate::onnx::{MAX_ELEMENTS, reason};
+use crate::onnx::{MAX_ELEMENTS, Port, reason};
 use crate::panics::caught;
+use hearth_api::tensor::TensorMetadata;
 use std::sync::{Mutex, PoisonError};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 
-/// The most plans kept for one graph: powers of two up to 32 rows, and some room for other open dimensions.
+/// The most plans kept for one graph: one for each power of two up to [`MAX_ROWS`](super::cut::MAX_ROWS), and room for others.
 const MAX_PLANS: usize = 8;
 
 /// The plans of a graph.
 #[derive(Clone)]
 pub(super) enum Plans {
-    /// One for every shape.
-    Symbolic(Arc<TypedRunnableModel>),
+    /// One for every shape, and the shapes of its outputs.
+    Symbolic(Arc<TypedRunnableModel>, Arc<[TVec<TDim>]>),
     /// One for each combination of input shapes.
     ByShape(Arc<ByShape>),
 }
@@ -37,13 +38,12 @@ struct Made {
 }
 
 impl Plans {
-    /// One plan for every shape, and the symbolic shapes of the outputs; or why there is none.
-    pub(super) fn symbolic(model: &InferenceModel) -> Result<(Plans, Vec<TVec<TDim>>), String> {
+    /// One plan for every shape, or why there is none.
+    pub(super) fn symbolic(model: &InferenceModel) -> Result<Plans, String> {
         let model = type_graph(model.clone())?;
         let facts = model.outputs.iter().filter_map(|outlet| model.outlet_fact(*outlet).ok());
-        let facts = facts.map(|fact| fact.shape.iter().cloned().collect()).collect();
-        let plan = optimise(model, |_| Ok(()))?;
-        Ok((Plans::Symbolic(plan), facts))
+        let shapes = facts.map(|fact| fact.shape.iter().cloned().collect()).collect();
+        Ok(Plans::Symbolic(optimise(model, |_| Ok(()))?, shapes))
     }
 
     /// A plan for each combination of input shapes.
@@ -61,10 +61,24 @@ impl Plans {
         matches!(self, Plans::ByShape(by_shape) if by_shape.optimised)
     }
 
+    /// The outputs as the graph has them where it is symbolic, else as the file declares them; a trial fills in the rest.
+    pub(super) fn declare(&self, ports: &[Port]) -> Vec<TensorMetadata> {
+        let size = |size: Option<usize>| size.and_then(|s| i64::try_from(s).ok()).unwrap_or(-1);
+        let describe = |(index, port): (usize, &Port)| {
+            let shape = match (self, &port.shape) {
+                (Plans::Symbolic(_, shapes), _) => shapes[index].iter().map(|d| d.to_usize().ok()).map(size).collect(),
+                (Plans::ByShape(_), Some(dims)) => dims.iter().copied().map(size).collect(),
+                (Plans::ByShape(_), None) => Vec::new(),
+            };
+            TensorMetadata { name: port.name.clone(), datatype: port.datatype, shape }
+        };
+        ports.iter().enumerate().map(describe).collect()
+    }
+
     /// The plan for inputs of these shapes.
     pub(super) fn plan(&self, shapes: &[TVec<usize>]) -> Result<Arc<TypedRunnableModel>, String> {
         match self {
-            Plans::Symbolic(plan) => Ok(plan.clone()),
+            Plans::Symbolic(plan, _) => Ok(plan.clone()),
             Plans::ByShape(by_shape) => by_shape.plan(shapes),
         }
     }
@@ -73,7 +87,7 @@ impl Plans {
     pub(super) fn memory_bytes(&self) -> u64 {
         let mut count = Count::default();
         match self {
-            Plans::Symbolic(plan) => count.add(plan.model()),
+            Plans::Symbolic(plan, _) => count.add(plan.model()),
             Plans::ByShape(by_shape) => {
                 let made = by_shape.made.lock().unwrap_or_else(PoisonError::into_inner);
                 made.plans.iter().for_each(|(_, plan)| count.add(plan.model()));

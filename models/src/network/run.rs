@@ -27,8 +27,8 @@ struct Output {
 impl Network {
     /// Runs requests, and gives for each its outputs or why there are none.
     ///
-    /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch, the stack
-    /// is cut into at most `threads` pieces that run side by side on `pool`. `between` is called between two nodes on the calling
+    /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch; the stack
+    /// is cut for at most `threads` threads that run side by side on `pool`, each one piece after the other. `between` is called between two nodes on the calling
     /// thread. A bad request ends alone; where a piece fails, its requests run again one by one to find the culprit.
     pub fn run(
         &self,
@@ -77,12 +77,8 @@ impl Network {
         let threads = threads.clamp(1, pool.threads());
         let rows: Vec<usize> = requests.iter().map(|tensors| if self.batched { tensors[0].shape[0] } else { 1 }).collect();
         // Requests that do not stack are rows that never share a piece.
-        let work: Vec<Vec<Piece>> = if self.batched {
-            cut::cut(&rows, threads, self.plans.sizes_cost())
-        } else {
-            let alone = cut::cut(&rows, threads, false);
-            alone.into_iter().map(|pieces| pieces.into_iter().flatten().map(|part| vec![part]).collect()).collect()
-        };
+        let work: Vec<Vec<Piece>> =
+            if self.batched { cut::cut(&rows, threads, self.largest, self.plans.sizes_cost()) } else { cut::cut(&rows, threads, 1, false) };
         let outcomes: Vec<Vec<OnceLock<Outcome>>> = work.iter().map(|pieces| pieces.iter().map(|_| OnceLock::new()).collect()).collect();
         let run_thread = |thread: usize, between: &mut dyn FnMut()| {
             for (piece, slot) in work[thread].iter().zip(&outcomes[thread]) {

@@ -57,11 +57,11 @@ fn grid(x: f32, scale: f32, zero: i32, low: i32, high: i32) -> f32 {
 }
 
 #[test]
-fn a_symbolic_batch_answers_like_plain_rust() {
+fn an_open_batch_answers_like_plain_rust() {
     let mut random = Random(1);
     let (graph, weights) = dense(&mut random);
     let network = load(&graph.write());
-    assert_eq!(network.batching(), Batching::Symbolic);
+    assert_eq!(network.batching(), Batching::BySize);
     assert_eq!(network.inputs()[0].shape, [-1, 4]);
     assert_eq!(network.outputs()[0].shape, [-1, 3]);
     let x = random.floats(8);
@@ -126,7 +126,7 @@ fn a_quantized_convolution_is_exact_per_tensor_and_per_channel() {
             .node_with("Conv xd wd bd -> y", vec![("pads", Attribute::Ints(vec![1, 1, 1, 1]))])
             .output("y", Float, &[-1, 3, 5, 5]);
         let network = load(&graph.write());
-        assert_eq!(network.batching(), Batching::Symbolic);
+        assert_eq!(network.batching(), Batching::BySize);
         let x = random.floats(2 * 50);
         let got = run_one(&network, vec![Tensor::from_f32("x", vec![2, 2, 5, 5], &x)]);
         let mut expected = vec![];
@@ -159,7 +159,7 @@ fn one_fake_quantize_serves_every_reader() {
         .node("Add c b -> y")
         .output("y", Float, &[-1, 6]);
     let network = load(&graph.write());
-    let plans::Plans::Symbolic(plan) = &network.plans else { panic!("not symbolic") };
+    let plan = network.plans.plan(&[[1, 6].into_iter().collect()]).unwrap();
     let names: Vec<String> = plan.model().nodes().iter().map(|n| n.op().name().to_string()).collect();
     assert_eq!(names.iter().filter(|n| *n == "FakeQuantize").count(), 1, "{names:?}");
     assert!(!names.iter().any(|n| n == "Quantize" || n == "Dequantize"), "{names:?}");
@@ -431,7 +431,7 @@ fn quantized_graphs_answer_as_onnxruntime_does() {
     for (name, shape) in cases {
         let file = |ending| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(format!("{name}.{ending}"));
         let network = Network::load(&file("onnx")).unwrap();
-        assert_eq!(network.batching(), Batching::Symbolic, "{name}");
+        assert_eq!(network.batching(), Batching::BySize, "{name}");
         let data = std::fs::read(file("in")).unwrap().into();
         let outputs = run_all(&network, vec![vec![Tensor { name: "x".into(), datatype: Datatype::Fp32, shape, data }]], 1).remove(0);
         let got: Vec<u8> = outputs.iter().flat_map(|output| output.data.to_vec()).collect();
