@@ -114,7 +114,7 @@ impl Network {
             outputs: self.outputs.clone(),
             plans: Plans::plain(model),
             batched: self.batched,
-            largest: self.largest,
+            largest: cut::MAX_ROWS,
             free: self.free,
             longest_node_ns: AtomicU64::new(0),
         })

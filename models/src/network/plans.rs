@@ -5,7 +5,7 @@ use super::weights::{Count, Held};
 use crate::onnx::{MAX_ELEMENTS, Port, reason};
 use crate::panics::caught;
 use hearth_api::tensor::TensorMetadata;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -24,13 +24,13 @@ pub(super) enum Plans {
 }
 
 pub(super) struct ByShape {
-    model: InferenceModel,
     optimised: bool,
     made: Mutex<Made>,
 }
 
-#[derive(Default)]
 struct Made {
+    /// What plans are made of, with the file's weights; gone once every plan is made.
+    model: Option<InferenceModel>,
     /// The most recently used last.
     plans: Vec<(Vec<TVec<usize>>, Arc<TypedRunnableModel>)>,
     /// Their constants: equal ones are held once.
@@ -48,12 +48,24 @@ impl Plans {
 
     /// A plan for each combination of input shapes.
     pub(super) fn by_shape(model: InferenceModel) -> Plans {
-        Plans::ByShape(Arc::new(ByShape { model, optimised: true, made: Mutex::default() }))
+        Plans::ByShape(Arc::new(ByShape::new(model, true)))
     }
 
     /// Plans that are neither decluttered nor optimised.
     pub(super) fn plain(model: InferenceModel) -> Plans {
-        Plans::ByShape(Arc::new(ByShape { model, optimised: false, made: Mutex::default() }))
+        Plans::ByShape(Arc::new(ByShape::new(model, false)))
+    }
+
+    /// Keeps the plans whose input shapes are wanted, and what other plans would be made of only if `more` may be needed.
+    pub(super) fn settle(&self, wanted: impl Fn(&[TVec<usize>]) -> bool, more: bool) {
+        if let Plans::ByShape(by_shape) = self {
+            let mut made = by_shape.lock();
+            made.plans.retain(|(shapes, _)| wanted(shapes));
+            made.constants.release();
+            if !more {
+                made.model = None;
+            }
+        }
     }
 
     /// Whether each new batch size costs much.
@@ -89,9 +101,10 @@ impl Plans {
         match self {
             Plans::Symbolic(plan, _) => count.add(plan.model()),
             Plans::ByShape(by_shape) => {
-                let made = by_shape.made.lock().unwrap_or_else(PoisonError::into_inner);
+                let made = by_shape.lock();
                 made.plans.iter().for_each(|(_, plan)| count.add(plan.model()));
-                by_shape.model.nodes().iter().filter_map(|node| node.op_as::<Const>()).for_each(|c| count.add_tensor(c.val()));
+                let source = made.model.iter().flat_map(|model| model.nodes());
+                source.filter_map(|node| node.op_as::<Const>()).for_each(|c| count.add_tensor(c.val()));
             }
         }
         count.bytes
@@ -99,15 +112,26 @@ impl Plans {
 }
 
 impl ByShape {
+    fn new(model: InferenceModel, optimised: bool) -> ByShape {
+        let made = Made { model: Some(model), plans: Vec::new(), constants: Held::default() };
+        ByShape { optimised, made: Mutex::new(made) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        // A plan that could not be made is not there: nothing is half done.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn plan(&self, shapes: &[TVec<usize>]) -> Result<Arc<TypedRunnableModel>, String> {
         // Held while a plan is made: others that need the same one wait for it.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.lock();
         if let Some(at) = made.plans.iter().position(|(key, _)| key == shapes) {
             let entry = made.plans.remove(at);
             made.plans.push(entry);
             return Ok(made.plans.last().expect("just pushed").1.clone());
         }
-        let model = type_graph(self.at(shapes)?)?;
+        let model = made.model.as_ref().ok_or_else(|| format!("there is no plan for inputs of shapes {shapes:?}"))?;
+        let model = type_graph(concretise(model, shapes).map_err(|e| reason(&e))?)?;
         let plan = if self.optimised {
             optimise(model, |model| made.constants.share(model))?
         } else {
@@ -119,11 +143,6 @@ impl ByShape {
         made.plans.push((shapes.to_vec(), plan.clone()));
         made.constants.release();
         Ok(plan)
-    }
-
-    /// The graph with these input shapes.
-    fn at(&self, shapes: &[TVec<usize>]) -> Result<InferenceModel, String> {
-        concretise(&self.model, shapes).map_err(|e| reason(&e))
     }
 }
 

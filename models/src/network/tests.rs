@@ -211,9 +211,9 @@ fn weights_are_held_once_for_all_batch_sizes() {
         let request = (0..rows).map(|_| vec![Tensor::from_f32("x", vec![1, 2, 64], &random.floats(128))]).collect();
         run_all(&network, request, 1);
     }
-    // As the file has them, and packed for some shapes of products; without sharing there would be six copies.
+    // Packed for some shapes of products; without sharing there would be a copy for each of five sizes.
     assert_eq!(network.batching(), Batching::BySize);
-    assert!((2 * weights..5 * weights).contains(&network.memory_bytes()), "{} for weights of {weights}", network.memory_bytes());
+    assert!((weights..4 * weights).contains(&network.memory_bytes()), "{} for weights of {weights}", network.memory_bytes());
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl Network {
             self.batched = together.iter().zip(&alone).all(same);
             self.largest = if self.batched { self.worth_while(&views, &pool) } else { 1 };
         }
+        let batched = self.batched;
+        let largest = self.largest;
+        // With no other open dimension, these are all the plans that there will ever be.
+        let more = self.ports.has_free() || (self.ports.batch.is_some() && !batched);
+        self.plans.settle(|shapes| !batched || shapes[0][0] <= largest, more);
         self.complete_outputs(&alone[0]);
         // The first runs met cold caches: nodes take their usual time from here on.
         self.longest_node_ns.store(0, Ordering::Relaxed);
