@@ -118,7 +118,10 @@ pub async fn serve(bus: Bus, settings: Settings, engine: Engine, heat: watch::Re
 }
 
 /// Tries until it works, saying each time why it did not; none once `shutdown` is cancelled.
-async fn until_open<T>(shutdown: &CancellationToken, open: impl AsyncFn() -> Result<T, OpenError>) -> Option<T> {
+async fn until_open<T, F>(shutdown: &CancellationToken, open: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, OpenError>>,
+{
     let (mut pause, longest) = RETRY;
     shutdown
         .run_until_cancelled(async {
