@@ -1,5 +1,6 @@
 //! What the doors hold of the engine: send requests, cancel them, watch.
 
+use crate::config::Settings;
 use crate::scheduler::Key;
 use crate::thermal::Budget;
 use hearth_api::{Fault, ModelInfo, ModelName, Reply, Request};
@@ -8,8 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How a request ends.
-pub type Outcome = Result<Reply, Fault>;
+/// How a delivery of a request ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// With an answer.
+    Answered(Reply),
+    /// With a fault.
+    Failed(Fault),
+    /// The daemon stops before it could be worked on: it was neither answered nor refused. The MQTT door leaves it
+    /// unacknowledged, so that the broker delivers it again; the bus door, where nobody delivers again, says `cancelled`.
+    HandedBack,
+}
 
 /// A request on its way into the engine.
 pub struct Submission {
@@ -17,8 +27,8 @@ pub struct Submission {
     pub key: Key,
     /// The request.
     pub request: Request,
-    /// Called once, on an engine thread, with its end; must not block.
-    pub deliver: Box<dyn FnOnce(Outcome) + Send>,
+    /// Called exactly once with its end, on an engine thread or within `submit`; must not block.
+    pub deliver: Box<dyn FnOnce(Ending) + Send>,
 }
 
 /// Counts since the start, and what waits now.
@@ -30,6 +40,8 @@ pub struct Stats {
     pub answered: u64,
     /// Requests that ended in a fault, by kind.
     pub faults: std::collections::BTreeMap<String, u64>,
+    /// Requests handed back by a daemon that stops.
+    pub handed_back: u64,
     /// Steps run.
     pub steps: u64,
     /// Requests in those steps.
@@ -57,7 +69,17 @@ pub struct Engine {
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
 
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
 impl Engine {
+    /// Opens the store, starts the step loop and the loader, and begins to load what is pinned or preloaded.
+    pub fn start(_settings: &Settings) -> Result<Engine, StartError> {
+        todo!()
+    }
+
     /// Hands a request in. Never waits: a full queue is an outcome.
     pub fn submit(&self, _submission: Submission) {
         todo!()
@@ -70,6 +92,11 @@ impl Engine {
 
     /// The governor's decision.
     pub fn set_budget(&self, _budget: Budget) {
+        todo!()
+    }
+
+    /// A count that moves at least once a second while the step loop lives: each turn, and between the nodes of a graph.
+    pub fn heartbeat(&self) -> u64 {
         todo!()
     }
 

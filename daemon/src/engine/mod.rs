@@ -2,4 +2,4 @@
 
 mod handle;
 
-pub use handle::{Engine, Outcome, Snapshot, Stats, Submission};
+pub use handle::{Ending, Engine, Snapshot, StartError, Stats, Submission};

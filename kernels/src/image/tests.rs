@@ -111,8 +111,9 @@ proptest! {
 #[test]
 fn a_resize_is_within_one_of_pil() {
     // Pillow 9.4: `Image.fromarray(..).resize((to_w, to_h), Image.BILINEAR)` of `bytes(w * h * c, w * 1000 + h * 10 + c)`.
+    type Case = ((usize, usize), usize, (usize, usize), &'static [u8]);
     #[rustfmt::skip]
-    let cases: [((usize, usize), usize, (usize, usize), &[u8]); 4] = [
+    let cases: [Case; 4] = [
         ((13, 9), 3, (5, 4), &[
             133, 197, 138, 147, 141, 124, 133, 135, 116, 143, 163, 117, 171, 136, 118, 149, 138, 174, 134, 114, 133, 107, 117, 119,
             108, 142, 110, 105, 113, 93, 153, 143, 124, 111, 132, 143, 123, 135, 169, 86, 174, 167, 139, 122, 123, 107, 161, 129,

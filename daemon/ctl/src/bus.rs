@@ -1,0 +1,328 @@
+//! A client on the bus.
+
+use crate::CallError;
+use anyhow::{Context, anyhow};
+use hearth_api::dbus::{
+    BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind, model_path,
+};
+use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
+
+/// Options of a call.
+pub(crate) type Dictionary<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// A connection to the daemon through a bus, or straight to its socket.
+#[derive(Debug, Clone)]
+pub struct BusClient {
+    connection: Connection,
+}
+
+/// An answer: what it is, and its bytes.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// What the bytes are.
+    pub content_type: String,
+    /// The answer.
+    pub bytes: Vec<u8>,
+}
+
+impl Answered {
+    /// The answer as JSON; of a binary one, its JSON head.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_slice(&self.bytes).context("the answer is no JSON")
+    }
+}
+
+impl BusClient {
+    /// Connects. `bus` is `system`, `session`, a D-Bus address, or `peer:/path`.
+    pub async fn connect(bus: &str) -> anyhow::Result<BusClient> {
+        let builder = match (bus, bus.strip_prefix("peer:")) {
+            ("system", _) => zbus::connection::Builder::system(),
+            ("session", _) => zbus::connection::Builder::session(),
+            (_, Some(path)) => {
+                let stream = std::os::unix::net::UnixStream::connect(path).with_context(|| format!("no daemon listens on {path}"))?;
+                zbus::connection::Builder::unix_stream(stream).p2p()
+            }
+            _ => zbus::connection::Builder::address(bus),
+        };
+        let connection = builder.build().await.with_context(|| format!("the {bus} bus cannot be reached"))?;
+        Ok(BusClient { connection })
+    }
+
+    /// The connection, for an echo beside the daemon.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    async fn proxy(&self, path: String, interface: &'static str) -> Result<Proxy<'static>, CallError> {
+        let uncached = zbus::proxy::Builder::<Proxy<'_>>::new(&self.connection)
+            .destination(BUS_NAME)
+            .path(path)
+            .interface(interface)
+            .cache_properties(zbus::proxy::CacheProperties::No);
+        uncached.build().await.map_err(call_error)
+    }
+
+    /// Asks a model. `options` are those of `Infer`.
+    pub async fn infer(&self, model: &ModelName, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
+        let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
+        self.infer_through(&proxy, payload, options).await
+    }
+
+    /// A model's object, for many calls.
+    pub(crate) async fn model(&self, model: &ModelName) -> Result<Proxy<'static>, CallError> {
+        self.proxy(model_path(model), MODEL_INTERFACE).await
+    }
+
+    /// Asks through a model's object.
+    pub(crate) async fn infer_through(
+        &self,
+        proxy: &Proxy<'_>,
+        payload: &Payload,
+        options: &Dictionary<'_>,
+    ) -> Result<Answered, CallError> {
+        let body = if payload.bytes.len() > INLINE_BYTES {
+            Variant::from(zbus::Fd::from(sealed(&payload.bytes).map_err(CallError::Unreachable)?))
+        } else {
+            Variant::from(payload.bytes.to_vec())
+        };
+        let arguments = (payload.content_type.as_str(), body, options);
+        let (content_type, result, _info): (String, OwnedVariant, HashMap<String, OwnedVariant>) =
+            proxy.call("Infer", &arguments).await.map_err(call_error)?;
+        Ok(Answered { content_type, bytes: bytes_of(result).map_err(CallError::Unreachable)? })
+    }
+
+    /// The manager's object.
+    pub(crate) async fn manager(&self) -> Result<Manager, CallError> {
+        Ok(Manager { proxy: self.proxy(MANAGER_PATH.into(), MANAGER_INTERFACE).await? })
+    }
+
+    /// Every property of an interface, as a JSON object.
+    async fn properties(&self, path: &str, interface: &'static str) -> Result<Map<String, Value>, CallError> {
+        let proxy = self.proxy(path.into(), "org.freedesktop.DBus.Properties").await?;
+        let all: HashMap<String, OwnedVariant> = proxy.call("GetAll", &(interface,)).await.map_err(call_error)?;
+        Ok(object(&all))
+    }
+
+    /// What the thermal interface tells, as a JSON object.
+    pub async fn heat(&self) -> Result<Map<String, Value>, CallError> {
+        self.properties(MANAGER_PATH, THERMAL_INTERFACE).await
+    }
+
+    /// Version, ContractVersion, Node, as a JSON object.
+    pub(crate) async fn about(&self) -> Result<Map<String, Value>, CallError> {
+        self.properties(MANAGER_PATH, MANAGER_INTERFACE).await
+    }
+
+    /// Counts of the daemon, as a JSON object.
+    pub async fn stats(&self) -> Result<Map<String, Value>, CallError> {
+        let stats: HashMap<String, OwnedVariant> = self.manager().await?.proxy.call("GetStats", &()).await.map_err(call_error)?;
+        Ok(object(&stats))
+    }
+
+    /// Every installed model, by name.
+    pub async fn models(&self) -> Result<Vec<ModelInfo>, CallError> {
+        let proxy = self.proxy(ROOT_PATH.into(), "org.freedesktop.DBus.ObjectManager").await?;
+        let objects: Objects = proxy.call("GetManagedObjects", &()).await.map_err(call_error)?;
+        let mut models = objects
+            .values()
+            .filter_map(|interfaces| interfaces.get(MODEL_INTERFACE))
+            .map(|properties| model_info(&object(properties)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| CallError::Unreachable(anyhow!("the daemon describes a model in a way that is not known here: {e}")))?;
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(models)
+    }
+}
+
+/// Descriptors in a message: dbus-daemon's default limit; one more, and it cuts the connection.
+const DESCRIPTORS: usize = 16;
+
+/// What GetManagedObjects returns: path, interface, property.
+type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
+
+/// A dictionary of the bus as a JSON object.
+fn object(dictionary: &HashMap<String, OwnedVariant>) -> Map<String, Value> {
+    dictionary.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+}
+
+/// A value of the bus as JSON. What JSON cannot hold (NaN, descriptors) becomes null.
+fn json(value: &Variant<'_>) -> Value {
+    match value {
+        Variant::U8(n) => (*n).into(),
+        Variant::Bool(b) => (*b).into(),
+        Variant::I16(n) => (*n).into(),
+        Variant::U16(n) => (*n).into(),
+        Variant::I32(n) => (*n).into(),
+        Variant::U32(n) => (*n).into(),
+        Variant::I64(n) => (*n).into(),
+        Variant::U64(n) => (*n).into(),
+        Variant::F64(x) => (*x).into(),
+        Variant::Str(text) => text.as_str().into(),
+        Variant::ObjectPath(path) => path.as_str().into(),
+        Variant::Signature(signature) => signature.to_string().into(),
+        Variant::Variant(inner) => json(inner),
+        Variant::Array(array) => array.inner().iter().map(json).collect(),
+        Variant::Structure(structure) => structure.fields().iter().map(json).collect(),
+        Variant::Dict(dictionary) => {
+            let entries = dictionary.iter().map(|(key, value)| (json(key).as_str().unwrap_or_default().to_owned(), json(value)));
+            Value::Object(entries.collect())
+        }
+        Variant::Fd(_) => Value::Null,
+    }
+}
+
+/// A model as its object describes it.
+fn model_info(properties: &Map<String, Value>) -> serde_json::Result<ModelInfo> {
+    let property = |name: &str| properties.get(name).cloned().unwrap_or_default();
+    let tensors = |name: &str| -> Value {
+        let tensors = property(name).as_array().cloned().unwrap_or_default();
+        tensors.iter().map(|t| json!({"name": t[0], "datatype": t[1], "shape": t[2]})).collect()
+    };
+    let points: Value = property("Points")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|p| json!({"batch": p[0], "threads": p[1], "latency_us": p[2], "cpu_us_per_item": p[3]}))
+        .collect();
+    serde_json::from_value(json!({
+        "name": property("Name"), "version": property("Version"), "versions": property("Versions"),
+        "description": property("Description"), "task": property("Task"), "licence": property("Licence"),
+        "origin": property("Origin"), "state": property("State"), "reason": property("Reason"), "pinned": property("Pinned"),
+        "inputs": tensors("Inputs"), "outputs": tensors("Outputs"), "memory_bytes": property("MemoryBytes"),
+        "longest_node_us": property("LongestNodeMicroseconds"), "points": points,
+    }))
+}
+
+/// The manager's object.
+pub(crate) struct Manager {
+    proxy: Proxy<'static>,
+}
+
+impl Manager {
+    /// Installs a model from files; the daemon need not see their folder. The largest travel as descriptors, of which a bus
+    /// lets so many into a message, the others as bytes.
+    pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<(String, String), CallError> {
+        let unreadable = |error: std::io::Error| CallError::Unreachable(anyhow::Error::new(error).context("a file of the model cannot be read"));
+        let mut sized = files.iter().map(|(name, file)| Ok((file.metadata()?.len(), name, file))).collect::<std::io::Result<Vec<_>>>().map_err(unreadable)?;
+        sized.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        let mut sent: Vec<(&str, Variant<'_>)> = Vec::with_capacity(files.len());
+        for (i, (bytes, name, file)) in sized.into_iter().enumerate() {
+            let content = if i < DESCRIPTORS {
+                Variant::from(zbus::Fd::from(file))
+            } else {
+                let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+                let mut file = file;
+                file.read_to_end(&mut content).map_err(unreadable)?;
+                Variant::from(content)
+            };
+            sent.push((name, content));
+        }
+        self.call("Install", &(name, sent, Dictionary::new())).await
+    }
+
+    /// Calls a method of the manager's.
+    pub(crate) async fn call<B, R>(&self, method: &str, body: &B) -> Result<R, CallError>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+        R: for<'d> zbus::wire::DynamicDeserialize<'d>,
+    {
+        self.proxy.call(method, body).await.map_err(call_error)
+    }
+}
+
+/// A memfd that cannot change any more.
+fn sealed(bytes: &[u8]) -> anyhow::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("hearth-payload", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+fn bytes_of(result: OwnedVariant) -> anyhow::Result<Vec<u8>> {
+    match Variant::from(result) {
+        Variant::Fd(fd) => {
+            let mut file = File::from(OwnedFd::from(zbus::OwnedFd::from(fd)));
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        other => Vec::<u8>::try_from(other).context("the answer is neither ay nor h"),
+    }
+}
+
+/// A named error of the daemon's becomes the fault it was; any other means that the daemon could not be asked.
+fn call_error(error: zbus::Error) -> CallError {
+    if let zbus::Error::MethodError(name, message, reply) = &error {
+        if let Some(kind) = fault_kind(name.as_str()) {
+            let mut fault = Fault::new(kind, message.clone().unwrap_or_default());
+            if let Ok((_, details)) = reply.body().deserialize::<(String, HashMap<String, OwnedVariant>)>() {
+                fault.retry_after_ms = details.get("retry_after_ms").and_then(|v| u64::try_from(v).ok());
+                fault.limit = details.get("limit").and_then(|v| {
+                    let limit: HashMap<String, OwnedVariant> = v.try_clone().ok()?.try_into().ok()?;
+                    let (name, value) = limit.into_iter().next()?;
+                    Some(Limit { name, value: u64::try_from(value).ok()? })
+                });
+            }
+            return CallError::Fault(fault);
+        }
+        let hint = match name.as_str() {
+            "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
+                "hearthd does not run on this bus; start it (systemctl start hearthd), or name its bus with --bus"
+            }
+            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => {
+                "the daemon has no such object: is the model installed? (hearthctl models)"
+            }
+            "org.freedesktop.DBus.Error.AccessDenied" => "the bus does not let this user talk to hearthd: add the user to the group hearth",
+            _ => "the bus refused the call",
+        };
+        return CallError::Unreachable(anyhow!("{hint} ({name}: {})", message.as_deref().unwrap_or_default()));
+    }
+    CallError::Unreachable(anyhow::Error::new(error).context("the bus call failed"))
+}
+
+/// Opens the files of a model folder, or a single .onnx file, with their names relative to it.
+pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
+    let open = |file: &Path, name: String| {
+        let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        anyhow::Ok((name, opened))
+    };
+    if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![open(path, name)?]);
+    }
+    let mut files = Vec::new();
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+        for entry in entries {
+            let entry = entry?.path();
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let name = entry.strip_prefix(path)?.to_str().with_context(|| format!("{} is no UTF-8", entry.display()))?.to_owned();
+            files.push(open(&entry, name)?);
+        }
+    }
+    anyhow::ensure!(
+        files.iter().any(|(name, _)| name == "manifest.toml"),
+        "{} has no manifest.toml; a single .onnx file needs none",
+        path.display()
+    );
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// How long a call may take by default, less than the bus's own 25 s.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);

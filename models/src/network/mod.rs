@@ -1,0 +1,159 @@
+//! A network: a graph that runs, in batches, interruptible between nodes. Tensors in, tensors out; it knows no task and no payload.
+//!
+//! **Batches.** The batch is the first dimension of every input, where the file leaves it open (symbolic or unknown) and a trial
+//! at load shows that every output has it first, too, and that a row gives the same alone and among others. Then the rows of
+//! requests of equal shapes are stacked, as many as a trial shows to pay. Else (the first dimension is a number, even one above
+//! 1; rows influence each other; the graph measures its inputs to quantize them) each request runs by itself, with exactly the
+//! shape that the file declares.
+//!
+//! **Plans.** A graph whose only open dimension is the batch gets a plan for each size of a stack: tract's plans for a symbolic
+//! batch were 1.1 to 20 times slower (elementwise operators on a symbolic axis take a generic path). Where other dimensions are
+//! open as well, one symbolic plan serves all, if tract can run it; else there is a plan for each combination of shapes.
+
+mod cut;
+mod elements;
+mod plans;
+mod ports;
+mod run;
+mod trial;
+mod weights;
+
+pub use trial::similarity;
+
+use crate::error::LoadError;
+use crate::onnx::Source;
+use hearth_api::tensor::TensorMetadata;
+use plans::Plans;
+use ports::Ports;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A graph that runs. Shared by reference; every run has its own state.
+pub struct Network {
+    ports: Ports,
+    outputs: Vec<TensorMetadata>,
+    plans: Plans,
+    /// Whether requests may be stacked along the first dimension.
+    batched: bool,
+    /// The most rows that are worth running at once.
+    largest: usize,
+    /// What open dimensions other than the batch are in trials.
+    free: usize,
+    longest_node_ns: AtomicU64,
+}
+
+/// How a network runs batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batching {
+    /// One plan serves every size.
+    Symbolic,
+    /// A plan for each size.
+    BySize,
+    /// Each request by itself.
+    OneByOne,
+}
+
+/// Sizes tried for open dimensions other than the batch (lengths of text, sides of pictures): many graphs refuse small ones.
+const FREE_SIZES: [usize; 3] = [16, 64, 224];
+
+impl Network {
+    /// Reads an ONNX file, makes it run, and tries it with seeded inputs.
+    pub fn load(file: &Path) -> Result<Network, LoadError> {
+        Network::from_source(&Source::read(file)?)
+    }
+
+    pub(crate) fn from_source(source: &Source) -> Result<Network, LoadError> {
+        let mut model = source.parse()?;
+        let ports = Ports::declare(&mut model, source)?;
+        let stackable = ports.batch.is_some() && !source.mixes_rows;
+        let mut failures = Vec::new();
+        let mut candidates = Vec::new();
+        if ports.has_free() {
+            match Plans::symbolic(&model) {
+                Ok(plans) => candidates.push(plans),
+                Err(why) => failures.push(why),
+            }
+        }
+        candidates.push(Plans::by_shape(model));
+        let sizes = if ports.has_free() { &FREE_SIZES[..] } else { &FREE_SIZES[..1] };
+        // The first that stacks; where none does, the first that runs.
+        let mut unstacked = None;
+        for (plans, free) in candidates.iter().flat_map(|plans| sizes.iter().map(move |free| (plans, *free))) {
+            let mut network = Network {
+                outputs: plans.declare(&source.outputs),
+                ports: ports.clone(),
+                plans: plans.clone(),
+                batched: stackable,
+                largest: 1,
+                free,
+                longest_node_ns: AtomicU64::new(0),
+            };
+            match network.try_out() {
+                Ok(()) if network.batched || !stackable => return Ok(network),
+                Ok(()) => {
+                    unstacked.get_or_insert(network);
+                }
+                Err(why) => failures.push(why),
+            }
+        }
+        unstacked.ok_or_else(|| {
+            failures.dedup();
+            LoadError::Graph { file: source.file().into(), stage: "running the graph", reason: failures.join("; and ") }
+        })
+    }
+
+    /// The same graph as tract reads it, neither decluttered nor optimised, quantizing and dequantizing as ONNX says: what a
+    /// network is compared with. Slow.
+    pub(crate) fn reference(&self, source: &Source) -> Result<Network, LoadError> {
+        let mut model = source.parse()?;
+        let ports = Ports::declare(&mut model, source)?;
+        Ok(Network {
+            ports,
+            outputs: self.outputs.clone(),
+            plans: Plans::plain(model),
+            batched: self.batched,
+            largest: cut::MAX_ROWS,
+            free: self.free,
+            longest_node_ns: AtomicU64::new(0),
+        })
+    }
+
+    /// What it takes; -1 is a dimension that may vary, the first being the batch.
+    pub fn inputs(&self) -> &[TensorMetadata] {
+        &self.ports.inputs
+    }
+
+    /// What it gives.
+    pub fn outputs(&self) -> &[TensorMetadata] {
+        &self.outputs
+    }
+
+    /// How it runs batches.
+    pub fn batching(&self) -> Batching {
+        match (self.batched, &self.plans) {
+            (false, _) => Batching::OneByOne,
+            (true, Plans::Symbolic(..)) => Batching::Symbolic,
+            (true, Plans::ByShape(_)) => Batching::BySize,
+        }
+    }
+
+    /// The most rows that it runs at once: more did not pay in the trial at load.
+    pub fn rows_at_once(&self) -> u32 {
+        u32::try_from(self.largest).unwrap_or(u32::MAX)
+    }
+
+    /// Memory it holds: weights in every form they are kept in, each counted once. Working memory of a run comes on top.
+    pub fn memory_bytes(&self) -> u64 {
+        self.plans.memory_bytes()
+    }
+
+    /// The longest node of a run so far: how long something urgent may have to wait for it.
+    pub fn longest_node(&self) -> Duration {
+        Duration::from_nanos(self.longest_node_ns.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests;
