@@ -1,8 +1,10 @@
 //! Replies: the answer of a task, and how it came about.
 
-use crate::tensor::Tensor;
-use crate::{ModelName, RequestId};
+use crate::tensor::{Tensor, to_binary};
+use crate::{ContentType, ModelName, RequestId};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// The answer to a request, as JSON. A caller that sent binary v2 gets binary v2 back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,28 @@ pub struct Reply {
     pub threads: u32,
     /// Empty, or `high-operating-temperature` (the words of power-profiles-daemon) while heat costs speed.
     pub performance_degraded: String,
+}
+
+impl Reply {
+    /// The reply as a payload, and what that payload is: tensors as binary v2 where the request came as binary, all else
+    /// as JSON.
+    pub fn encode(&self, asked: ContentType) -> (Bytes, ContentType) {
+        if let (ContentType::Binary { .. }, Answer::Outputs { outputs }) = (asked, &self.answer) {
+            let (payload, header_length) = to_binary(self.head(), outputs);
+            return (payload, ContentType::Binary { header_length: Some(header_length) });
+        }
+        (serde_json::to_vec(self).expect("a reply is plain data").into(), ContentType::Json)
+    }
+
+    /// Everything but the answer.
+    fn head(&self) -> Map<String, Value> {
+        let head = json!({
+            "id": self.id, "model": self.model, "model_version": self.model_version, "timings": self.timings,
+            "batch": self.batch, "threads": self.threads, "performance_degraded": self.performance_degraded,
+        });
+        let Value::Object(head) = head else { unreachable!("written as an object") };
+        head
+    }
 }
 
 /// Where the time of a request went, in microseconds.
@@ -90,4 +114,48 @@ pub struct Anomaly {
     pub threshold: f64,
     /// `normal` or `anomalous`.
     pub verdict: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(answer: Answer) -> Reply {
+        Reply {
+            id: RequestId::new("7").unwrap(),
+            model: ModelName::new("gru").unwrap(),
+            model_version: "1".into(),
+            answer,
+            timings: Timings { queued_us: 1, batched_us: 2, computed_us: 3 },
+            batch: 4,
+            threads: 2,
+            performance_degraded: String::new(),
+        }
+    }
+
+    #[test]
+    fn tensors_go_back_in_the_form_they_came_in() {
+        let reply = reply(Answer::Outputs { outputs: vec![Tensor::from_f32("y", vec![2], &[1.5, -2.0])] });
+        let (json, content_type) = reply.encode(ContentType::Json);
+        assert_eq!(content_type, ContentType::Json);
+        assert_eq!(serde_json::from_slice::<Reply>(&json).unwrap(), reply);
+
+        let (binary, content_type) = reply.encode(ContentType::Binary { header_length: Some(9) });
+        let ContentType::Binary { header_length: Some(length) } = content_type else { panic!("{content_type:?}") };
+        let head: Value = serde_json::from_slice(&binary[..length]).unwrap();
+        assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 8);
+        // But for where the data is, the head says what the JSON form says.
+        let mut told = serde_json::to_value(&reply).unwrap();
+        told["outputs"] = head["outputs"].clone();
+        assert_eq!(head, told);
+        assert_eq!(binary[length..], [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat());
+    }
+
+    #[test]
+    fn what_is_no_tensor_goes_back_as_json() {
+        let reply = reply(Answer::Labels { labels: vec![Label { label: "3".into(), score: 0.9 }] });
+        let (json, content_type) = reply.encode(ContentType::Binary { header_length: None });
+        assert_eq!(content_type, ContentType::Json);
+        assert_eq!(serde_json::from_slice::<Reply>(&json).unwrap(), reply);
+    }
 }

@@ -6,9 +6,15 @@
 //! ```
 //! `ARCHITECTURE.md` tells how the parts work together.
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dbus;
 pub mod engine;
+mod logging;
 pub mod mqtt;
 pub mod scheduler;
+mod service;
+pub mod standalone;
 pub mod thermal;
+pub mod trial;

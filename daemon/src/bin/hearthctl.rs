@@ -1,2 +1,5 @@
-//! .
-fn main() {}
+//! `hearthctl`: see `hearthd::cli`.
+
+fn main() -> std::process::ExitCode {
+    hearthd::cli::main()
+}

@@ -1,2 +1,5 @@
-//! .
-fn main() {}
+//! `hearthd`: see `hearthd::cli`.
+
+fn main() -> std::process::ExitCode {
+    hearthd::cli::main()
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that can be configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// `[node]`
     pub node: NodeName,
@@ -25,7 +25,7 @@ pub struct Settings {
 }
 
 /// The broker, and who may be answered where.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mqtt {
     /// Where it is.
     pub broker: Broker,
@@ -42,7 +42,7 @@ pub struct Mqtt {
 }
 
 /// Where the broker is and how to be let in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Broker {
     /// Host name or address.
     pub host: String,
@@ -55,7 +55,7 @@ pub struct Broker {
 }
 
 /// TLS to the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     /// PEM file of the authorities that may have signed the broker's certificate.
     pub ca_file: PathBuf,
@@ -87,7 +87,7 @@ pub enum Bus {
 }
 
 /// Where models are and how much memory they may take.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Models {
     /// The store.
     pub directory: PathBuf,
@@ -106,7 +106,7 @@ pub struct Models {
 }
 
 /// Bounds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Requests waiting or running.
     pub queue_requests: usize,
@@ -125,7 +125,7 @@ pub struct Limits {
 }
 
 /// Heat.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Thermal {
     /// Under which the sysfs tree is; `/` but in tests.
     pub root: PathBuf,
@@ -135,3 +135,11 @@ pub struct Thermal {
     pub interval: Duration,
 }
 
+
+impl Limits {
+    /// Compute threads: as configured, or one for each core this process may use.
+    pub fn compute_threads(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+        self.threads.unwrap_or(cores)
+    }
+}

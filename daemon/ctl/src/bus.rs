@@ -1,0 +1,231 @@
+//! A client on the bus.
+
+use crate::CallError;
+use anyhow::{Context, anyhow};
+use hearth_api::dbus::{BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, THERMAL_INTERFACE, fault_kind, model_path};
+use hearth_api::{ContentType, Fault, Limit, ModelName, Payload};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use zbus::{Connection, OwnedVariant, Proxy, Variant};
+
+/// Options of a call.
+pub(crate) type Dictionary<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// A connection to the daemon through a bus, or straight to its socket.
+#[derive(Debug, Clone)]
+pub struct BusClient {
+    connection: Connection,
+}
+
+/// An answer: what it is, and its bytes.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// What the bytes are.
+    pub content_type: String,
+    /// The answer.
+    pub bytes: Vec<u8>,
+}
+
+impl Answered {
+    /// The answer as JSON; of a binary one, its JSON head.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_slice(&self.bytes).context("the answer is no JSON")
+    }
+}
+
+impl BusClient {
+    /// Connects. `bus` is `system`, `session`, a D-Bus address, or `peer:/path`.
+    pub async fn connect(bus: &str) -> anyhow::Result<BusClient> {
+        let builder = match (bus, bus.strip_prefix("peer:")) {
+            ("system", _) => zbus::connection::Builder::system(),
+            ("session", _) => zbus::connection::Builder::session(),
+            (_, Some(path)) => {
+                let stream = tokio::net::UnixStream::connect(path).await.with_context(|| format!("no daemon listens on {path}"))?;
+                zbus::connection::Builder::unix_stream(stream).p2p()
+            }
+            _ => zbus::connection::Builder::address(bus),
+        };
+        let connection = builder.build().await.with_context(|| format!("the {bus} bus cannot be reached"))?;
+        Ok(BusClient { connection })
+    }
+
+    /// The connection, for an echo beside the daemon.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    async fn proxy(&self, path: String, interface: &'static str) -> Result<Proxy<'static>, CallError> {
+        let uncached = zbus::proxy::Builder::<Proxy<'_>>::new(&self.connection)
+            .destination(BUS_NAME)
+            .path(path)
+            .interface(interface)
+            .cache_properties(zbus::proxy::CacheProperties::No);
+        uncached.build().await.map_err(call_error)
+    }
+
+    /// Asks a model. `options` are those of `Infer`.
+    pub async fn infer(&self, model: &ModelName, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
+        let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
+        self.infer_through(&proxy, payload, options).await
+    }
+
+    /// A model's object, for many calls.
+    pub(crate) async fn model(&self, model: &ModelName) -> Result<Proxy<'static>, CallError> {
+        self.proxy(model_path(model), MODEL_INTERFACE).await
+    }
+
+    /// Asks through a model's object.
+    pub(crate) async fn infer_through(&self, proxy: &Proxy<'_>, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
+        let body = if payload.bytes.len() > INLINE_BYTES {
+            Variant::from(zbus::Fd::from(sealed(&payload.bytes).map_err(CallError::Unreachable)?))
+        } else {
+            Variant::from(payload.bytes.to_vec())
+        };
+        let arguments = (payload.content_type.as_str(), body, options);
+        let (content_type, result, _info): (String, OwnedVariant, HashMap<String, OwnedVariant>) =
+            proxy.call("Infer", &arguments).await.map_err(call_error)?;
+        Ok(Answered { content_type, bytes: bytes_of(result).map_err(CallError::Unreachable)? })
+    }
+
+    /// What the daemon says of itself, as JSON: `Version`, `Node`, `Stats`, `Models`, ...
+    pub(crate) async fn manager(&self) -> Result<Manager, CallError> {
+        Ok(Manager { proxy: self.proxy(MANAGER_PATH.into(), MANAGER_INTERFACE).await? })
+    }
+
+    /// The heat, as JSON.
+    pub async fn heat(&self) -> Result<Value, CallError> {
+        let proxy = self.proxy(MANAGER_PATH.into(), THERMAL_INTERFACE).await?;
+        let heat: String = proxy.get_property("Heat").await.map_err(call_error)?;
+        parse(&heat)
+    }
+}
+
+/// The manager's object.
+pub(crate) struct Manager {
+    proxy: Proxy<'static>,
+}
+
+impl Manager {
+    /// A text property.
+    pub(crate) async fn text(&self, property: &str) -> Result<String, CallError> {
+        self.proxy.get_property(property).await.map_err(call_error)
+    }
+
+    /// A property that is JSON.
+    pub(crate) async fn json(&self, property: &str) -> Result<Value, CallError> {
+        parse(&self.text(property).await?)
+    }
+
+    /// Every model.
+    pub(crate) async fn models(&self) -> Result<Vec<hearth_api::ModelInfo>, CallError> {
+        let models = self.json("Models").await?;
+        serde_json::from_value(models).map_err(|e| CallError::Unreachable(anyhow!("the daemon's list of models: {e}")))
+    }
+
+    /// Installs a model from files; the daemon reads them through their descriptors, so it need not see their folder.
+    pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<String, CallError> {
+        let files: Vec<(&str, zbus::Fd<'_>)> = files.iter().map(|(name, file)| (name.as_str(), zbus::Fd::from(file))).collect();
+        self.call("Install", &(name, files, Dictionary::new())).await
+    }
+
+    /// Calls a method that returns a line for a person.
+    pub(crate) async fn call<B>(&self, method: &str, body: &B) -> Result<String, CallError>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        self.proxy.call(method, body).await.map_err(call_error)
+    }
+}
+
+fn parse(json: &str) -> Result<Value, CallError> {
+    serde_json::from_str(json).map_err(|e| CallError::Unreachable(anyhow!("the daemon's answer is no JSON: {e}")))
+}
+
+/// A memfd that cannot change any more.
+fn sealed(bytes: &[u8]) -> anyhow::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("hearth-payload", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+fn bytes_of(result: OwnedVariant) -> anyhow::Result<Vec<u8>> {
+    match result.try_into() {
+        Ok(zbus::Variant::Fd(fd)) => {
+            let mut file = File::from(OwnedFd::from(zbus::OwnedFd::try_from(fd)?));
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+        Ok(other) => Vec::<u8>::try_from(other).context("the answer is neither ay nor h"),
+        Err(never) => match never {},
+    }
+}
+
+/// A named error of the daemon's becomes the fault it was; any other means that the daemon could not be asked.
+fn call_error(error: zbus::Error) -> CallError {
+    if let zbus::Error::MethodError(name, message, reply) = &error {
+        if let Some(kind) = fault_kind(name.as_str()) {
+            let mut fault = Fault::new(kind, message.clone().unwrap_or_default());
+            if let Ok((_, details)) = reply.body().deserialize::<(String, HashMap<String, OwnedVariant>)>() {
+                fault.retry_after_ms = details.get("retry_after_ms").and_then(|v| u64::try_from(v).ok());
+                fault.limit = details.get("limit").and_then(|v| {
+                    let limit: HashMap<String, OwnedVariant> = v.try_clone().ok()?.try_into().ok()?;
+                    let (name, value) = limit.into_iter().next()?;
+                    Some(Limit { name, value: u64::try_from(value).ok()? })
+                });
+            }
+            return CallError::Fault(fault);
+        }
+        let hint = match name.as_str() {
+            "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
+                "hearthd does not run on this bus; start it (systemctl start hearthd), or name its bus with --bus"
+            }
+            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => "the daemon has no such object: is the model installed? (hearthctl models)",
+            "org.freedesktop.DBus.Error.AccessDenied" => "the bus does not let this user talk to hearthd: add the user to the group hearth",
+            _ => "the bus refused the call",
+        };
+        return CallError::Unreachable(anyhow!("{hint} ({name}: {})", message.as_deref().unwrap_or_default()));
+    }
+    CallError::Unreachable(anyhow::Error::new(error).context("the bus call failed"))
+}
+
+/// Opens the files of a model folder, or a single .onnx file, with their names relative to it.
+pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
+    let open = |file: &Path, name: String| {
+        let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        Ok((name, opened))
+    };
+    if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![open(path, name)?]);
+    }
+    let mut files = Vec::new();
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+        for entry in entries {
+            let entry = entry?.path();
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let name = entry.strip_prefix(path)?.to_str().with_context(|| format!("{} is no UTF-8", entry.display()))?.to_owned();
+            files.push(open(&entry, name)?);
+        }
+    }
+    anyhow::ensure!(files.iter().any(|(name, _)| name == "manifest.toml"), "{} has no manifest.toml; a single .onnx file needs none", path.display());
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}
+
+/// How long a call may take by default, less than the bus's own 25 s.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
