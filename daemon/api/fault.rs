@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_fault_is_flat_json_with_its_kind_first_class() {
-        let fault = Fault::overloaded("256 requests wait").retry_after(std::time::Duration::from_millis(40)).with_limit("queue_requests", 256);
+        let fault =
+            Fault::overloaded("256 requests wait").retry_after(std::time::Duration::from_millis(40)).with_limit("queue_requests", 256);
         let body = FaultBody::new(Some(RequestId::new("a").unwrap()), Some(ModelName::new("digits").unwrap()), fault);
         let json: serde_json::Value = serde_json::from_slice(&body.to_json()).unwrap();
         assert_eq!(

@@ -47,9 +47,7 @@ impl RequestId {
             return Ok(RequestId(id.into()));
         }
         let shown: String = id.chars().take(64).collect();
-        Err(Fault::bad_request(format!(
-            "{shown:?} is no request id: 1 to 128 printable ASCII characters without space, '/', '+' and '#'"
-        )))
+        Err(Fault::bad_request(format!("{shown:?} is no request id: 1 to 128 printable ASCII characters without space, '/', '+' and '#'")))
     }
 
     /// The id as text.

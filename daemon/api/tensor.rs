@@ -79,19 +79,27 @@ impl Tensor {
     }
 
     fn check(self) -> Result<Tensor, Fault> {
-        let volume = volume(&self.shape).ok_or_else(|| Fault::bad_request(format!("input {:?}: its shape has more elements than memory has bytes", self.name)))?;
+        let volume = volume(&self.shape)
+            .ok_or_else(|| Fault::bad_request(format!("input {:?}: its shape has more elements than memory has bytes", self.name)))?;
         let have = match self.datatype.size() {
             Some(size) if self.data.len().is_multiple_of(size) => self.data.len() / size,
             Some(size) => {
                 return Err(Fault::bad_request(format!(
                     "input {:?}: {} bytes are no whole number of {:?} elements of {size} bytes",
-                    self.name, self.data.len(), self.datatype
+                    self.name,
+                    self.data.len(),
+                    self.datatype
                 )));
             }
-            None => strings(&self.data).ok_or_else(|| Fault::bad_request(format!("input {:?}: a BYTES element is cut short", self.name)))?.len(),
+            None => {
+                strings(&self.data).ok_or_else(|| Fault::bad_request(format!("input {:?}: a BYTES element is cut short", self.name)))?.len()
+            }
         };
         if have != volume {
-            return Err(Fault::bad_request(format!("input {:?}: shape {:?} has {volume} elements, the data has {have}", self.name, self.shape)));
+            return Err(Fault::bad_request(format!(
+                "input {:?}: shape {:?} has {volume} elements, the data has {have}",
+                self.name, self.shape
+            )));
         }
         Ok(self)
     }
@@ -116,9 +124,7 @@ impl Tensor {
             Datatype::Fp32 => numbers!(f32),
             Datatype::Fp64 => numbers!(f64),
             Datatype::Fp16 => self.data.chunks_exact(2).map(|b| json!(half_to_f32(u16::from_le_bytes([b[0], b[1]])))).collect(),
-            Datatype::Bytes => {
-                strings(&self.data).unwrap_or_default().into_iter().map(|s| json!(String::from_utf8_lossy(s))).collect()
-            }
+            Datatype::Bytes => strings(&self.data).unwrap_or_default().into_iter().map(|s| json!(String::from_utf8_lossy(s))).collect(),
         }
     }
 }
@@ -301,10 +307,13 @@ impl InferRequest {
                 inputs.push(input.with_json_data()?);
                 continue;
             };
-            let end = size.as_u64().and_then(|s| usize::try_from(s).ok()).and_then(|s| at.checked_add(s)).filter(|end| *end <= payload.len());
+            let end =
+                size.as_u64().and_then(|s| usize::try_from(s).ok()).and_then(|s| at.checked_add(s)).filter(|end| *end <= payload.len());
             let Some(end) = end else {
                 return Err(Fault::bad_request(format!(
-                    "input {:?}: binary_data_size {size} is over the {} bytes left in the payload", input.name, payload.len() - at
+                    "input {:?}: binary_data_size {size} is over the {} bytes left in the payload",
+                    input.name,
+                    payload.len() - at
                 )));
             };
             let tensor = Tensor { name: input.name, datatype: input.datatype, shape: input.shape, data: payload.slice(at..end) };

@@ -154,7 +154,9 @@ impl Topics {
         let levels: Vec<&str> = topic.split('/').collect();
         let ours = match levels.as_slice() {
             ["hearth", "group", ..] => true,
-            ["hearth", _, "availability" | "info" | "models" | "thermal" | "stats" | "infer" | "chat" | "cancel", ..] => levels[1] != "reply",
+            ["hearth", _, "availability" | "info" | "models" | "thermal" | "stats" | "infer" | "chat" | "cancel", ..] => {
+                levels[1] != "reply"
+            }
             _ => false,
         };
         if ours {
@@ -208,7 +210,9 @@ mod tests {
         for good in ["hearth/press-3/result/digits/1", "hearth/reply/me", "hearth/reply/stats"] {
             t.check_response_topic(good, &patterns).unwrap();
         }
-        for bad in ["", "x", "hearth/reply/+", "hearth/press-3/infer/digits", "hearth/press-3/availability", "hearth/group/a/infer/b", "$SYS/x"] {
+        for bad in
+            ["", "x", "hearth/reply/+", "hearth/press-3/infer/digits", "hearth/press-3/availability", "hearth/group/a/infer/b", "$SYS/x"]
+        {
             assert!(t.check_response_topic(bad, &patterns).is_err(), "{bad}");
             assert!(t.check_response_topic(bad, &["#".into()]).is_err() || bad == "x", "{bad}");
         }

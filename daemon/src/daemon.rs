@@ -6,6 +6,7 @@ use crate::thermal::{self, Monitor};
 use crate::{dbus, mqtt, service};
 use hearth_api::topics::Topics;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,15 +19,21 @@ pub struct Daemon {
     engine: Engine,
     monitor: Monitor,
     doors: TaskTracker,
+    /// The MQTT door takes nothing more, and tells that the node is offline.
+    leaving: CancellationToken,
+    /// Everything else ends.
     shutdown: CancellationToken,
 }
 
 impl Daemon {
     /// Starts everything. A broker or bus that cannot be reached is no reason to fail: the doors try again.
     pub async fn start(settings: Settings) -> anyhow::Result<Daemon> {
-        let engine = Engine::start(&settings)?;
-        let shutdown = CancellationToken::new();
+        if settings.mqtt.is_none() && settings.dbus.is_none() {
+            anyhow::bail!("neither [mqtt] nor [dbus] is configured: nobody could reach this daemon");
+        }
+        let (leaving, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let doors = TaskTracker::new();
+        let engine = Engine::start(&settings)?;
         let governed = engine.clone();
         let (monitor, watch_heat) = thermal::start(
             &settings.thermal,
@@ -37,16 +44,20 @@ impl Daemon {
         doors.spawn(watch_heat);
         doors.spawn(service::watchdog(engine.clone(), shutdown.clone()));
         if let Some(door) = &settings.mqtt {
+            let (tell, status) = watch::channel(mqtt::Status::default());
             let topics = Topics::new(settings.node.clone());
-            doors.spawn(mqtt::serve(door.clone(), topics, settings.limits.clone(), engine.clone(), monitor.watch(), shutdown.clone()));
+            let door = mqtt::serve(door.clone(), topics, settings.limits.clone(), engine.clone(), monitor.watch(), tell, leaving.clone());
+            doors.spawn(async move {
+                if let Err(error) = door.await {
+                    tracing::error!("MQTT is not served: {error}");
+                }
+            });
+            doors.spawn(service::follow(status));
         }
         if let Some(bus) = &settings.dbus {
             doors.spawn(dbus::serve(bus.clone(), settings.clone(), engine.clone(), monitor.watch(), shutdown.clone()));
         }
-        if settings.mqtt.is_none() && settings.dbus.is_none() {
-            anyhow::bail!("neither [mqtt] nor [dbus] is configured: nobody could reach this daemon");
-        }
-        Ok(Daemon { settings, engine, monitor, doors, shutdown })
+        Ok(Daemon { settings, engine, monitor, doors, leaving, shutdown })
     }
 
     /// The engine, for those in the same process.
@@ -78,6 +89,7 @@ impl Daemon {
 
     /// Admits nothing more, finishes or hands back what there is, lets the doors say good-bye.
     pub async fn stop(self) {
+        self.leaving.cancel();
         self.engine.shutdown(self.settings.limits.shutdown).await;
         self.shutdown.cancel();
         self.doors.close();

@@ -1,7 +1,9 @@
 //! What systemd hears of us: ready, status, reload, stopping, and the watchdog that only a living step loop feeds.
 
 use crate::engine::Engine;
+use crate::mqtt::Status;
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Tells systemd; without systemd this does nothing.
@@ -16,9 +18,15 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// A line for `systemctl status`.
-pub fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+/// Keeps the line in `systemctl status` at how the broker stands, as long as that is told.
+pub async fn follow(mut broker: watch::Receiver<Status>) {
+    loop {
+        let line = format!("serving; broker: {}", *broker.borrow_and_update());
+        tell(&[NotifyState::Status(&line)]);
+        if broker.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A reload begins; `ready` ends it. The time goes along, as systemd 253 and later want it of `Type=notify-reload`.

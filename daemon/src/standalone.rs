@@ -5,8 +5,10 @@ use crate::config::{self, Broker, Bus, Settings};
 use crate::mqtt::embedded::EmbeddedBroker;
 use anyhow::Context;
 use hearth_models::{Source, Store, bundled};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// What has to live as long as the daemon that uses it.
@@ -29,9 +31,10 @@ impl Standalone {
         let mut settings = config::settings(&fragment)?;
         if let Some(mqtt) = &mut settings.mqtt {
             mqtt.broker =
-                Broker { host: broker.address().ip().to_string(), port: broker.address().port(), login: Some(broker.login()), tls: None };
+                Broker { host: broker.address().ip().to_string(), port: broker.address().port(), login: Some(login(&broker)), tls: None };
         }
         settings.dbus = Some(bus.address().clone());
+        write_secret(&folder.path().join("password"), broker.login().1)?;
         let models = settings.models.clone();
         tokio::task::spawn_blocking(move || install_bundled(&models)).await??;
         Ok(Standalone { settings, broker, bus, folder })
@@ -52,15 +55,35 @@ impl Standalone {
         )
     }
 
-    /// The private bus.
-    pub fn bus(&self) -> &PrivateBus {
-        &self.bus
+    /// The broker's URL.
+    pub fn broker_url(&self) -> String {
+        format!("mqtt://{}", self.broker.address())
+    }
+
+    /// User name and password at the broker.
+    pub fn login(&self) -> (String, config::Secret) {
+        login(&self.broker)
+    }
+
+    /// A file with the password, readable by this user alone.
+    pub fn password_file(&self) -> PathBuf {
+        self.folder.path().join("password")
     }
 
     /// Stops the broker; the bus and the folder go with `self`.
     pub async fn stop(self) {
         self.broker.stop().await;
     }
+}
+
+fn login(broker: &EmbeddedBroker) -> (String, config::Secret) {
+    let (user, password) = broker.login();
+    (user.to_owned(), password.clone())
+}
+
+fn write_secret(file: &Path, secret: &config::Secret) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(secret.0.as_bytes())
 }
 
 fn install_bundled(models: &config::Models) -> anyhow::Result<()> {

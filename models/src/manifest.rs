@@ -1,7 +1,7 @@
 //! `manifest.toml`: what a model is, what it takes and gives, and how its task reads payloads and writes answers.
 
-use hearth_api::tensor::TensorMetadata;
 use hearth_api::ModelName;
+use hearth_api::tensor::TensorMetadata;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

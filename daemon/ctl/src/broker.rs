@@ -101,7 +101,8 @@ impl BrokerOptions {
             roots.add(certificate).with_context(|| format!("{}", authority.display()))?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+        let builder =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
         let config = match (&self.certificate_file, &self.key_file) {
             (Some(certificate), Some(key)) => {
                 let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| anyhow!("{}: no PEM key: {e}", key.display()))?;
@@ -156,7 +157,10 @@ impl BrokerClient {
         let filters = vec![format!("{inbox}/#"), "hearth/+/availability".into()];
         let task = tokio::spawn(poll(events, client.clone(), filters, pending.clone(), found));
         let failed = || format!("the broker at {} does not let us in", options.url());
-        tokio::time::timeout(DISCOVERY, finds.wait_for(|f| f.subscribed || f.error.is_some())).await.with_context(failed)?.with_context(failed)?;
+        tokio::time::timeout(DISCOVERY, finds.wait_for(|f| f.subscribed || f.error.is_some()))
+            .await
+            .with_context(failed)?
+            .with_context(failed)?;
         if let Some(error) = &finds.borrow().error {
             task.abort();
             bail!("{}: {error}", failed());
@@ -174,7 +178,14 @@ impl BrokerClient {
     }
 
     /// Asks a model; waits at most `timeout`, which goes along as the message's expiry.
-    pub async fn infer(&self, model: &ModelName, id: &str, payload: &Payload, priority: Priority, timeout: Duration) -> Result<Answered, CallError> {
+    pub async fn infer(
+        &self,
+        model: &ModelName,
+        id: &str,
+        payload: &Payload,
+        priority: Priority,
+        timeout: Duration,
+    ) -> Result<Answered, CallError> {
         let properties = PublishProperties {
             message_expiry_interval: Some(u32::try_from(timeout.as_secs().max(1)).unwrap_or(u32::MAX)),
             response_topic: Some(format!("{}/answer", self.inbox)),
@@ -188,7 +199,13 @@ impl BrokerClient {
     }
 
     /// Publishes and waits for the answer with the same correlation data.
-    pub(crate) async fn ask(&self, topic: String, payload: Bytes, properties: PublishProperties, timeout: Duration) -> Result<Answered, CallError> {
+    pub(crate) async fn ask(
+        &self,
+        topic: String,
+        payload: Bytes,
+        properties: PublishProperties,
+        timeout: Duration,
+    ) -> Result<Answered, CallError> {
         let correlation = properties.correlation_data.clone().unwrap_or_default();
         let (answer, answered) = oneshot::channel();
         let request = Publish { qos: QoS::AtLeastOnce, topic: topic.into(), payload, properties: Some(properties), ..Publish::default() };
@@ -218,7 +235,8 @@ impl Answered {
     /// The answer as JSON, or the fault it is.
     pub fn json(&self) -> Result<serde_json::Value, CallError> {
         if self.fault {
-            let body: FaultBody = serde_json::from_slice(&self.bytes).map_err(|e| CallError::Unreachable(anyhow!("a fault that cannot be read: {e}")))?;
+            let body: FaultBody =
+                serde_json::from_slice(&self.bytes).map_err(|e| CallError::Unreachable(anyhow!("a fault that cannot be read: {e}")))?;
             return Err(CallError::Fault(body.fault));
         }
         serde_json::from_slice(&self.bytes).map_err(|e| CallError::Unreachable(anyhow!("the answer is no JSON: {e}")))

@@ -2,17 +2,19 @@
 
 use crate::CallError;
 use anyhow::{Context, anyhow};
-use hearth_api::dbus::{BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, THERMAL_INTERFACE, fault_kind, model_path};
-use hearth_api::{ContentType, Fault, Limit, ModelName, Payload};
+use hearth_api::dbus::{
+    BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind, model_path,
+};
+use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
 use rustix::fs::{MemfdFlags, SealFlags};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
-use zbus::{Connection, OwnedVariant, Proxy, Variant};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
 
 /// Options of a call.
 pub(crate) type Dictionary<'a> = HashMap<&'a str, Variant<'a>>;
@@ -46,7 +48,7 @@ impl BusClient {
             ("system", _) => zbus::connection::Builder::system(),
             ("session", _) => zbus::connection::Builder::session(),
             (_, Some(path)) => {
-                let stream = tokio::net::UnixStream::connect(path).await.with_context(|| format!("no daemon listens on {path}"))?;
+                let stream = std::os::unix::net::UnixStream::connect(path).with_context(|| format!("no daemon listens on {path}"))?;
                 zbus::connection::Builder::unix_stream(stream).p2p()
             }
             _ => zbus::connection::Builder::address(bus),
@@ -81,7 +83,12 @@ impl BusClient {
     }
 
     /// Asks through a model's object.
-    pub(crate) async fn infer_through(&self, proxy: &Proxy<'_>, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
+    pub(crate) async fn infer_through(
+        &self,
+        proxy: &Proxy<'_>,
+        payload: &Payload,
+        options: &Dictionary<'_>,
+    ) -> Result<Answered, CallError> {
         let body = if payload.bytes.len() > INLINE_BYTES {
             Variant::from(zbus::Fd::from(sealed(&payload.bytes).map_err(CallError::Unreachable)?))
         } else {
@@ -93,17 +100,103 @@ impl BusClient {
         Ok(Answered { content_type, bytes: bytes_of(result).map_err(CallError::Unreachable)? })
     }
 
-    /// What the daemon says of itself, as JSON: `Version`, `Node`, `Stats`, `Models`, ...
+    /// The manager's object.
     pub(crate) async fn manager(&self) -> Result<Manager, CallError> {
         Ok(Manager { proxy: self.proxy(MANAGER_PATH.into(), MANAGER_INTERFACE).await? })
     }
 
-    /// The heat, as JSON.
-    pub async fn heat(&self) -> Result<Value, CallError> {
-        let proxy = self.proxy(MANAGER_PATH.into(), THERMAL_INTERFACE).await?;
-        let heat: String = proxy.get_property("Heat").await.map_err(call_error)?;
-        parse(&heat)
+    /// Every property of an interface, as a JSON object.
+    async fn properties(&self, path: &str, interface: &'static str) -> Result<Map<String, Value>, CallError> {
+        let proxy = self.proxy(path.into(), "org.freedesktop.DBus.Properties").await?;
+        let all: HashMap<String, OwnedVariant> = proxy.call("GetAll", &(interface,)).await.map_err(call_error)?;
+        Ok(object(&all))
     }
+
+    /// What the thermal interface tells, as a JSON object.
+    pub async fn heat(&self) -> Result<Map<String, Value>, CallError> {
+        self.properties(MANAGER_PATH, THERMAL_INTERFACE).await
+    }
+
+    /// Version, ContractVersion, Node, as a JSON object.
+    pub(crate) async fn about(&self) -> Result<Map<String, Value>, CallError> {
+        self.properties(MANAGER_PATH, MANAGER_INTERFACE).await
+    }
+
+    /// Counts of the daemon, as a JSON object.
+    pub async fn stats(&self) -> Result<Map<String, Value>, CallError> {
+        let stats: HashMap<String, OwnedVariant> = self.manager().await?.proxy.call("GetStats", &()).await.map_err(call_error)?;
+        Ok(object(&stats))
+    }
+
+    /// Every installed model, by name.
+    pub async fn models(&self) -> Result<Vec<ModelInfo>, CallError> {
+        let proxy = self.proxy(ROOT_PATH.into(), "org.freedesktop.DBus.ObjectManager").await?;
+        let objects: Objects = proxy.call("GetManagedObjects", &()).await.map_err(call_error)?;
+        let mut models = objects
+            .values()
+            .filter_map(|interfaces| interfaces.get(MODEL_INTERFACE))
+            .map(|properties| model_info(&object(properties)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| CallError::Unreachable(anyhow!("the daemon describes a model in a way that is not known here: {e}")))?;
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(models)
+    }
+}
+
+/// What GetManagedObjects returns: path, interface, property.
+type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
+
+/// A dictionary of the bus as a JSON object.
+fn object(dictionary: &HashMap<String, OwnedVariant>) -> Map<String, Value> {
+    dictionary.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+}
+
+/// A value of the bus as JSON. What JSON cannot hold (NaN, descriptors) becomes null.
+fn json(value: &Variant<'_>) -> Value {
+    match value {
+        Variant::U8(n) => (*n).into(),
+        Variant::Bool(b) => (*b).into(),
+        Variant::I16(n) => (*n).into(),
+        Variant::U16(n) => (*n).into(),
+        Variant::I32(n) => (*n).into(),
+        Variant::U32(n) => (*n).into(),
+        Variant::I64(n) => (*n).into(),
+        Variant::U64(n) => (*n).into(),
+        Variant::F64(x) => (*x).into(),
+        Variant::Str(text) => text.as_str().into(),
+        Variant::ObjectPath(path) => path.as_str().into(),
+        Variant::Signature(signature) => signature.to_string().into(),
+        Variant::Variant(inner) => json(inner),
+        Variant::Array(array) => array.inner().iter().map(json).collect(),
+        Variant::Structure(structure) => structure.fields().iter().map(json).collect(),
+        Variant::Dict(dictionary) => {
+            let entries = dictionary.iter().map(|(key, value)| (json(key).as_str().unwrap_or_default().to_owned(), json(value)));
+            Value::Object(entries.collect())
+        }
+        Variant::Fd(_) => Value::Null,
+    }
+}
+
+/// A model as its object describes it.
+fn model_info(properties: &Map<String, Value>) -> serde_json::Result<ModelInfo> {
+    let property = |name: &str| properties.get(name).cloned().unwrap_or_default();
+    let tensors = |name: &str| -> Value {
+        let tensors = property(name).as_array().cloned().unwrap_or_default();
+        tensors.iter().map(|t| json!({"name": t[0], "datatype": t[1], "shape": t[2]})).collect()
+    };
+    let points: Value = property("Points")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|p| json!({"batch": p[0], "threads": p[1], "latency_us": p[2], "cpu_us_per_item": p[3]}))
+        .collect();
+    serde_json::from_value(json!({
+        "name": property("Name"), "version": property("Version"), "versions": property("Versions"),
+        "description": property("Description"), "task": property("Task"), "licence": property("Licence"),
+        "origin": property("Origin"), "state": property("State"), "reason": property("Reason"), "pinned": property("Pinned"),
+        "inputs": tensors("Inputs"), "outputs": tensors("Outputs"), "memory_bytes": property("MemoryBytes"),
+        "longest_node_us": property("LongestNodeMicroseconds"), "points": points,
+    }))
 }
 
 /// The manager's object.
@@ -112,39 +205,20 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// A text property.
-    pub(crate) async fn text(&self, property: &str) -> Result<String, CallError> {
-        self.proxy.get_property(property).await.map_err(call_error)
-    }
-
-    /// A property that is JSON.
-    pub(crate) async fn json(&self, property: &str) -> Result<Value, CallError> {
-        parse(&self.text(property).await?)
-    }
-
-    /// Every model.
-    pub(crate) async fn models(&self) -> Result<Vec<hearth_api::ModelInfo>, CallError> {
-        let models = self.json("Models").await?;
-        serde_json::from_value(models).map_err(|e| CallError::Unreachable(anyhow!("the daemon's list of models: {e}")))
-    }
-
     /// Installs a model from files; the daemon reads them through their descriptors, so it need not see their folder.
-    pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<String, CallError> {
+    pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<(String, String), CallError> {
         let files: Vec<(&str, zbus::Fd<'_>)> = files.iter().map(|(name, file)| (name.as_str(), zbus::Fd::from(file))).collect();
         self.call("Install", &(name, files, Dictionary::new())).await
     }
 
-    /// Calls a method that returns a line for a person.
-    pub(crate) async fn call<B>(&self, method: &str, body: &B) -> Result<String, CallError>
+    /// Calls a method of the manager's.
+    pub(crate) async fn call<B, R>(&self, method: &str, body: &B) -> Result<R, CallError>
     where
         B: serde::Serialize + zbus::DynamicType,
+        R: for<'d> zbus::wire::DynamicDeserialize<'d>,
     {
         self.proxy.call(method, body).await.map_err(call_error)
     }
-}
-
-fn parse(json: &str) -> Result<Value, CallError> {
-    serde_json::from_str(json).map_err(|e| CallError::Unreachable(anyhow!("the daemon's answer is no JSON: {e}")))
 }
 
 /// A memfd that cannot change any more.
@@ -157,16 +231,15 @@ fn sealed(bytes: &[u8]) -> anyhow::Result<OwnedFd> {
 }
 
 fn bytes_of(result: OwnedVariant) -> anyhow::Result<Vec<u8>> {
-    match result.try_into() {
-        Ok(zbus::Variant::Fd(fd)) => {
-            let mut file = File::from(OwnedFd::from(zbus::OwnedFd::try_from(fd)?));
+    match Variant::from(result) {
+        Variant::Fd(fd) => {
+            let mut file = File::from(OwnedFd::from(zbus::OwnedFd::from(fd)));
             let mut bytes = Vec::new();
             file.rewind()?;
             file.read_to_end(&mut bytes)?;
             Ok(bytes)
         }
-        Ok(other) => Vec::<u8>::try_from(other).context("the answer is neither ay nor h"),
-        Err(never) => match never {},
+        other => Vec::<u8>::try_from(other).context("the answer is neither ay nor h"),
     }
 }
 
@@ -189,7 +262,9 @@ fn call_error(error: zbus::Error) -> CallError {
             "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
                 "hearthd does not run on this bus; start it (systemctl start hearthd), or name its bus with --bus"
             }
-            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => "the daemon has no such object: is the model installed? (hearthctl models)",
+            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => {
+                "the daemon has no such object: is the model installed? (hearthctl models)"
+            }
             "org.freedesktop.DBus.Error.AccessDenied" => "the bus does not let this user talk to hearthd: add the user to the group hearth",
             _ => "the bus refused the call",
         };
@@ -202,7 +277,7 @@ fn call_error(error: zbus::Error) -> CallError {
 pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
     let open = |file: &Path, name: String| {
         let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        Ok((name, opened))
+        anyhow::Ok((name, opened))
     };
     if path.is_file() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -222,7 +297,11 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
             files.push(open(&entry, name)?);
         }
     }
-    anyhow::ensure!(files.iter().any(|(name, _)| name == "manifest.toml"), "{} has no manifest.toml; a single .onnx file needs none", path.display());
+    anyhow::ensure!(
+        files.iter().any(|(name, _)| name == "manifest.toml"),
+        "{} has no manifest.toml; a single .onnx file needs none",
+        path.display()
+    );
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
 }

@@ -28,7 +28,8 @@ pub fn zeros(inputs: &[TensorMetadata]) -> Payload {
         .map(|input| {
             let shape: Vec<i64> = input.shape.iter().map(|d| (*d).max(1)).collect();
             let elements = shape.iter().product::<i64>().unsigned_abs() as usize;
-            let zero = if matches!(input.datatype, hearth_api::tensor::Datatype::Bool) { serde_json::json!(false) } else { serde_json::json!(0) };
+            let zero =
+                if matches!(input.datatype, hearth_api::tensor::Datatype::Bool) { serde_json::json!(false) } else { serde_json::json!(0) };
             serde_json::json!({"name": input.name, "datatype": input.datatype, "shape": shape, "data": vec![zero; elements]})
         })
         .collect();

@@ -11,6 +11,8 @@ mod show;
 mod status;
 mod text;
 
+pub use infer::answer;
+
 use clap::{Args, Subcommand};
 use hearth_api::Fault;
 use std::process::ExitCode;

@@ -20,8 +20,9 @@ impl From<Fault> for CallError {
     }
 }
 
-/// A fault as a dictionary: `kind`, `message`, `whose`, and where they apply `retry_after_ms` and `limit` (name, value).
-pub(super) fn details(fault: &Fault) -> HashMap<&'static str, Variant<'_>> {
+/// What an error says beside its message: `kind`, `whose`, and where they apply `retry_after_ms` and `limit`, a dictionary
+/// from the limit's name to its value.
+fn details(fault: &Fault) -> HashMap<&'static str, Variant<'_>> {
     let whose = match fault.kind.whose() {
         hearth_api::Whose::Caller => "caller",
         hearth_api::Whose::Board => "board",
@@ -33,7 +34,7 @@ pub(super) fn details(fault: &Fault) -> HashMap<&'static str, Variant<'_>> {
         details.insert("retry_after_ms", Variant::from(milliseconds));
     }
     if let Some(limit) = &fault.limit {
-        details.insert("limit", Variant::from((limit.name.as_str(), limit.value)));
+        details.insert("limit", Variant::from(HashMap::from([(limit.name.as_str(), Variant::from(limit.value))])));
     }
     details
 }

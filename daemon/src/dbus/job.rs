@@ -3,7 +3,8 @@
 use super::Link;
 use super::caller::Kept;
 use super::error::CallError;
-use super::request::{Encoded, Returned, Running};
+use super::payload::Outgoing;
+use super::request::{Encoded, Info, Running};
 use crate::scheduler::Key;
 use hearth_api::dbus::MANAGER_PATH;
 use hearth_api::{Fault, FaultKind};
@@ -121,8 +122,8 @@ impl Job {
     }
 
     /// What Infer would have returned; waits for the end of the job. May be called again.
-    #[zbus(out_args("content_type", "result", "info"))]
-    async fn result(&self, #[zbus(header)] header: Header<'_>) -> Result<Returned, CallError> {
+    #[zbus(out_args("result_type", "result", "info"))]
+    async fn result(&self, #[zbus(header)] header: Header<'_>) -> Result<(&'static str, Outgoing, Info), CallError> {
         let caller = self.check_owner(&header)?;
         let _call = self.link.callers.call(&caller)?;
         let mut progress = self.progress.clone();

@@ -4,8 +4,8 @@ use super::Link;
 use super::error::CallError;
 use super::job;
 use super::options::Options;
-use super::payload::Incoming;
-use super::request::{self, Returned, Sent};
+use super::payload::{Incoming, Outgoing};
+use super::request::{self, Info, Sent};
 use hearth_api::ModelInfo;
 use hearth_api::tensor::TensorMetadata;
 use std::sync::Arc;
@@ -79,16 +79,17 @@ impl Model {
     /// payload: ay up to 16 KiB, over that h: a memfd with F_SEAL_WRITE, F_SEAL_SHRINK and F_SEAL_GROW.
     /// options: id (s), priority (s: high, normal, background), timeout_ms (default 20000), header_length
     /// (application/octet-stream: bytes of JSON before the tensors).
-    /// result: ay, or h over 16 KiB. info: id, model_version, batch, threads, queued_us, batched_us, computed_us,
-    /// performance_degraded, header_length.
-    #[zbus(out_args("content_type", "result", "info"))]
+    /// result: ay, or h over 16 KiB, of the content type result_type.
+    /// info: id, model_version, batch, threads, queued_us, batched_us, computed_us, performance_degraded, header_length.
+    /// Errors are org.hearthd.Error.*: the message, then a dictionary with kind, whose, retry_after_ms and limit.
+    #[zbus(out_args("result_type", "result", "info"))]
     async fn infer(
         &self,
         #[zbus(header)] header: Header<'_>,
         content_type: String,
         payload: Incoming,
         options: Options,
-    ) -> Result<Returned, CallError> {
+    ) -> Result<(&'static str, Outgoing, Info), CallError> {
         let caller = self.link.caller(&header)?;
         let _call = self.link.callers.call(&caller)?;
         let sent = Sent { model: self.read(|m| m.name.clone()), content_type, payload, options };

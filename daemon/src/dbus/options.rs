@@ -21,7 +21,6 @@ pub(super) struct Options(BTreeMap<String, Scalar>);
 enum Scalar {
     Text(String),
     Integer(i128),
-    Flag(bool),
     /// Anything else; its signature.
     Other(String),
 }
@@ -55,8 +54,8 @@ impl Options {
         Ok(request)
     }
 
-    /// As the options of an installation: `activate` b, true unless it says otherwise.
-    pub(super) fn none(self) -> Result<(), Fault> {
+    /// As the options of a call that has none yet.
+    pub(super) fn into_none(self) -> Result<(), Fault> {
         match self.0.into_keys().next() {
             None => Ok(()),
             Some(name) => Err(unknown(&name, "none yet")),
@@ -91,7 +90,6 @@ impl Scalar {
         match self {
             Scalar::Text(_) => "a string".into(),
             Scalar::Integer(_) => "an integer".into(),
-            Scalar::Flag(_) => "a boolean".into(),
             Scalar::Other(signature) => format!("of type {signature}"),
         }
     }
@@ -147,7 +145,6 @@ impl<'de> Deserialize<'de> for Scalar {
                 }
                 match signature.to_string().as_str() {
                     "s" => variant.next_element()?.map(Scalar::Text),
-                    "b" => variant.next_element()?.map(Scalar::Flag),
                     "y" => integer!(u8),
                     "n" => integer!(i16),
                     "q" => integer!(u16),
@@ -196,7 +193,7 @@ mod tests {
             ("timeout_ms", Variant::from("1"), "is a string; it must be an integer"),
             ("timeout_ms", Variant::from(vec![1u32, 2]), "is of type au"),
             ("priority", Variant::from("urgent"), "no priority"),
-            ("priority", Variant::from(true), "is a boolean"),
+            ("priority", Variant::from(true), "is of type b"),
             ("id", Variant::from("a b"), "no request id"),
         ] {
             let fault = read(&[(name, value)]).unwrap_err();

@@ -6,7 +6,7 @@ use super::options::Options;
 use super::payload::{Incoming, Outgoing};
 use crate::engine::{Ending, Submission};
 use bytes::Bytes;
-use hearth_api::{ContentType, Fault, ModelName, Payload, Reply, Request};
+use hearth_api::{Answer, ContentType, Fault, ModelName, Payload, Reply, Request};
 use std::collections::HashMap;
 use tokio::sync::oneshot;
 use zbus::Variant;
@@ -23,12 +23,12 @@ pub(super) struct Sent {
 pub(super) struct Running {
     pending: Pending,
     ending: oneshot::Receiver<Ending>,
-    /// Asked in binary v2, so answered in it.
-    binary: bool,
+    /// What it was asked in, and so is answered in.
+    asked: ContentType,
 }
 
-/// What a call returns: content type, result and info.
-pub(super) type Returned = (&'static str, Outgoing, HashMap<&'static str, Variant<'static>>);
+/// What a call returns beside content type and result.
+pub(super) type Info = HashMap<&'static str, Variant<'static>>;
 
 /// The end of a request, kept as long as somebody may ask for it.
 pub(super) struct Encoded {
@@ -65,9 +65,8 @@ pub(super) fn begin(link: &Link, caller: &str, sent: Sent) -> Result<Running, Fa
         // Nobody listens any more where the caller's task was dropped with its connection.
         let _ = deliver.send(end);
     });
-    let binary = matches!(content_type, ContentType::Binary { .. });
     link.door.engine.submit(Submission { key: pending.key().clone(), request, deliver });
-    Ok(Running { pending, ending, binary })
+    Ok(Running { pending, ending, asked: content_type })
 }
 
 impl Running {
@@ -86,7 +85,7 @@ impl Running {
         let ending = self.ending.await;
         self.pending.ended();
         match ending {
-            Ok(Ending::Answered(reply)) => Ok(Encoded::new(reply, self.binary)),
+            Ok(Ending::Answered(reply)) => Ok(Encoded::new(reply, self.asked)),
             Ok(Ending::Failed(fault)) => Err(fault),
             Ok(Ending::HandedBack) => Err(Fault::cancelled("the daemon is stopping; send the request again once it is back")),
             Err(_) => Err(Fault::internal("the engine let the request go without an end")),
@@ -95,10 +94,11 @@ impl Running {
 }
 
 impl Encoded {
-    fn new(reply: Reply, binary: bool) -> Encoded {
-        let bytes = serde_json::to_vec(&reply).expect("a reply is plain data").into();
-        let _ = binary;
-        Encoded { content_type: ContentType::Json, bytes, reply }
+    fn new(reply: Reply, asked: ContentType) -> Encoded {
+        let (bytes, content_type) = reply.encode(asked);
+        // The tensors are in the bytes now; what `info` tells does without them.
+        let answer = Answer::Outputs { outputs: Vec::new() };
+        Encoded { content_type, bytes, reply: Reply { answer, ..reply } }
     }
 
     /// Size of the result, in bytes.
@@ -107,7 +107,7 @@ impl Encoded {
     }
 
     /// As the return of a call; may be asked for again.
-    pub(super) fn to_returned(&self) -> Result<Returned, Fault> {
+    pub(super) fn to_returned(&self) -> Result<(&'static str, Outgoing, Info), Fault> {
         let reply = &self.reply;
         let mut info = HashMap::from([
             ("id", Variant::from(reply.id.as_str().to_owned())),

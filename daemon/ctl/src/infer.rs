@@ -1,0 +1,87 @@
+//! `hearthctl infer`: one file, one answer.
+
+use crate::broker::{BrokerClient, BrokerOptions};
+use crate::bus::{BusClient, CALL_TIMEOUT};
+use crate::{CallError, Where, input};
+use clap::Args;
+use hearth_api::{Answer, FaultBody, ModelName, Priority, Reply};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use zbus::Variant;
+
+/// `hearthctl infer`
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The model
+    model: ModelName,
+    /// A picture (JPEG, PNG), a recording (WAV), a text, or an Open Inference Protocol v2 request (JSON)
+    file: PathBuf,
+    /// What the file is, where neither its ending nor its first bytes tell
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// high, normal or background
+    #[arg(long, default_value = "normal")]
+    priority: Priority,
+    /// How long the answer is worth having, in milliseconds
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+    #[command(flatten)]
+    at: Where,
+    #[command(flatten)]
+    broker: BrokerOptions,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let payload = input::read(&options.file, options.content_type.as_deref())?;
+    let timeout = options.timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
+    let answered = if options.broker.mqtt.is_some() {
+        let id = format!("ctl-{}", std::process::id());
+        let client = BrokerClient::connect(&options.broker).await?;
+        let answered = client.infer(&options.model, &id, &payload, options.priority, timeout).await;
+        answered.and_then(|a| a.json())
+    } else {
+        let bus = BusClient::connect(&options.at.bus).await?;
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let call = [("priority", Variant::from(options.priority.as_str())), ("timeout_ms", Variant::from(milliseconds))];
+        let answered = bus.infer(&options.model, &payload, &call.into()).await;
+        answered.and_then(|a| a.json().map_err(CallError::Unreachable))
+    };
+    match answered {
+        Ok(reply) if options.at.json => println!("{reply}"),
+        Ok(reply) => println!("{}", describe(&serde_json::from_value(reply)?)),
+        Err(CallError::Fault(fault)) if options.at.json => {
+            println!("{}", serde_json::to_string(&FaultBody::new(None, Some(options.model), fault))?);
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An answer and where its time went, for a person.
+pub(crate) fn describe(reply: &Reply) -> String {
+    let t = &reply.timings;
+    format!(
+        "{}\n(queued {} µs, batched {} µs, computed {} µs; batch of {}, {} thread{})",
+        answer(&reply.answer),
+        t.queued_us,
+        t.batched_us,
+        t.computed_us,
+        reply.batch,
+        reply.threads,
+        if reply.threads == 1 { "" } else { "s" }
+    )
+}
+
+/// What a task says, in a line.
+pub fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Labels { labels } => labels.iter().map(|l| format!("{} {:.1} %", l.label, l.score * 100.0)).collect::<Vec<_>>().join(", "),
+        Answer::Reading { reading } => format!("{:.3} {}", reading.value, reading.unit),
+        Answer::Anomaly { anomaly } => format!("{} (score {:.3}, threshold {:.3})", anomaly.verdict, anomaly.score, anomaly.threshold),
+        Answer::Outputs { outputs } => {
+            outputs.iter().map(|t| format!("{} {:?} {:?}", t.name, t.datatype, t.shape)).collect::<Vec<_>>().join(", ")
+        }
+    }
+}

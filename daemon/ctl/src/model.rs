@@ -1,0 +1,107 @@
+//! `hearthctl model`: install, remove, activate, roll back, show.
+
+use crate::bus::{self, BusClient};
+use crate::{Where, show};
+use clap::Subcommand;
+use hearth_api::ModelName;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What to do with a model.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Install a folder with a manifest.toml, or a single .onnx file; the daemon checks it before it is let in
+    Add {
+        /// The folder or file
+        path: PathBuf,
+        /// Name of a model that has no manifest (else from the file's name)
+        #[arg(long)]
+        name: Option<ModelName>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Remove a version, or the model with all of them
+    Remove {
+        /// The model
+        model: ModelName,
+        /// The version; without it, all of them
+        version: Option<String>,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Let another installed version serve
+    Activate {
+        /// The model
+        model: ModelName,
+        /// The version
+        version: String,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Let the version serve that did before
+    RollBack {
+        /// The model
+        model: ModelName,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Everything about one model
+    Show {
+        /// The model
+        model: ModelName,
+        #[command(flatten)]
+        at: Where,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Add { path, name, at } => add(path, name, &at).await?,
+        Command::Remove { model, version, at } => {
+            let version = version.unwrap_or_default();
+            let manager = BusClient::connect(&at.bus).await?.manager().await?;
+            let () = manager.call("Remove", &(model.as_str(), version.as_str())).await?;
+            let what = if version.is_empty() { "every version".into() } else { format!("version {version}") };
+            say(&at, &format!("{what} of {model} is removed"), json!({"removed": model, "version": version}));
+        }
+        Command::Activate { model, version, at } => {
+            let manager = BusClient::connect(&at.bus).await?.manager().await?;
+            let () = manager.call("Activate", &(model.as_str(), version.as_str())).await?;
+            say(&at, &format!("version {version} of {model} serves"), json!({"active": model, "version": version}));
+        }
+        Command::RollBack { model, at } => {
+            let manager = BusClient::connect(&at.bus).await?.manager().await?;
+            let version: String = manager.call("RollBack", &(model.as_str(),)).await?;
+            say(&at, &format!("version {version} of {model} serves again"), json!({"active": model, "version": version}));
+        }
+        Command::Show { model, at } => {
+            let models = BusClient::connect(&at.bus).await?.models().await?;
+            let names: Vec<ModelName> = models.iter().map(|m| m.name.clone()).collect();
+            let found = models.into_iter().find(|m| m.name == model).ok_or_else(|| hearth_api::Fault::unknown_model(&model, &names))?;
+            if at.json {
+                println!("{}", serde_json::to_string(&found)?);
+            } else {
+                show::one(&found);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Result<()> {
+    let files = bus::open_files(&path)?;
+    let manager = BusClient::connect(&at.bus).await?.manager().await?;
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("checking {} in a process of its own", path.display()));
+    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    let name = name.map(String::from).unwrap_or_default();
+    let installed = manager.install(&name, &files).await;
+    spinner.finish_and_clear();
+    let (model, version) = installed?;
+    say(at, &format!("{model} {version} is installed and serves"), json!({"installed": model, "version": version}));
+    Ok(())
+}
+
+fn say(at: &Where, words: &str, json: serde_json::Value) {
+    if at.json { println!("{json}") } else { println!("{words}") }
+}

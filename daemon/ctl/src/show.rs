@@ -1,0 +1,66 @@
+//! Models for a person: the list, and one in full.
+
+use crate::bus::BusClient;
+use crate::{Where, text};
+use hearth_api::ModelInfo;
+use hearth_api::tensor::TensorMetadata;
+use std::process::ExitCode;
+
+/// `hearthctl models`
+pub(crate) async fn list(at: &Where) -> anyhow::Result<ExitCode> {
+    let models = BusClient::connect(&at.bus).await?.models().await?;
+    if at.json {
+        println!("{}", serde_json::to_string(&models)?);
+    } else if models.is_empty() {
+        println!("no model is installed; hearthctl model add FOLDER-OR-FILE.onnx installs one");
+    } else {
+        let row = |m: &ModelInfo| {
+            let memory = if m.memory_bytes == 0 { String::new() } else { text::bytes(m.memory_bytes) };
+            vec![m.name.to_string(), m.version.clone(), m.task.clone(), m.state.as_str().into(), memory, m.description.clone()]
+        };
+        println!(
+            "{}",
+            text::table(&["MODEL", "VERSION", "TASK", "STATE", "MEMORY", "WHAT IT DOES"], &models.iter().map(row).collect::<Vec<_>>())
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `hearthctl model show`
+pub(crate) fn one(model: &ModelInfo) {
+    let shape = |t: &TensorMetadata| {
+        let dimensions: Vec<String> = t.shape.iter().map(|d| if *d < 0 { "any".into() } else { d.to_string() }).collect();
+        format!("{} {:?} [{}]", t.name, t.datatype, dimensions.join(" x "))
+    };
+    let list = |tensors: &[TensorMetadata]| tensors.iter().map(shape).collect::<Vec<_>>().join(", ");
+    println!("{} {}: {}", model.name, model.version, model.description);
+    let reason = if model.reason.is_empty() { String::new() } else { format!(" ({})", model.reason) };
+    println!("state      {}{}{reason}", model.state.as_str(), if model.pinned { ", pinned" } else { "" });
+    println!("task       {}", model.task);
+    println!("takes      {}", list(&model.inputs));
+    println!("gives      {}", list(&model.outputs));
+    println!("licence    {}", model.licence);
+    println!("origin     {}", model.origin);
+    println!("versions   {}", model.versions.join(", "));
+    println!("memory     {}", text::bytes(model.memory_bytes));
+    println!("longest    {} in one node: how long something urgent may wait for it", text::milliseconds(model.longest_node_us));
+    if model.points.is_empty() {
+        println!("points     not measured yet; that happens when the daemon is idle and the board is cool");
+        return;
+    }
+    let rows: Vec<Vec<String>> = model
+        .points
+        .iter()
+        .map(|p| {
+            let rate = f64::from(p.batch) * 1e6 / p.latency_us.max(1) as f64;
+            vec![
+                p.batch.to_string(),
+                p.threads.to_string(),
+                text::milliseconds(p.latency_us),
+                format!("{rate:.0}"),
+                text::milliseconds(p.cpu_us_per_item),
+            ]
+        })
+        .collect();
+    println!("\n{}", text::table(&["BATCH", "THREADS", "LATENCY", "ITEMS/S", "CPU/ITEM"], &rows));
+}

@@ -1,0 +1,176 @@
+//! Plans: a graph optimised and ordered. One for all shapes where tract can, else one for each combination of input shapes,
+//! made when first used; the least recently used leaves.
+
+use crate::onnx::{MAX_ELEMENTS, reason};
+use crate::panics::caught;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
+
+/// The most plans kept for one graph: powers of two up to 16 rows, and some room for other open dimensions.
+const MAX_PLANS: usize = 8;
+
+/// The plans of a graph.
+#[derive(Clone)]
+pub(super) enum Plans {
+    /// One for every shape.
+    Symbolic(Arc<TypedRunnableModel>),
+    /// One for each combination of input shapes.
+    ByShape(Arc<ByShape>),
+}
+
+pub(super) struct ByShape {
+    model: InferenceModel,
+    made: Mutex<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    /// The most recently used last.
+    plans: Vec<(Vec<TVec<usize>>, Arc<TypedRunnableModel>)>,
+    /// Constants of all plans by their hash: equal ones are held once.
+    constants: HashMap<u64, Arc<Tensor>>,
+}
+
+impl Plans {
+    /// One plan for every shape, and the symbolic shapes of the outputs; or why there is none.
+    pub(super) fn symbolic(model: &InferenceModel) -> Result<(Plans, Vec<TVec<TDim>>), String> {
+        let model = type_graph(model.clone())?;
+        let facts = model.outputs.iter().filter_map(|outlet| model.outlet_fact(*outlet).ok());
+        let facts = facts.map(|fact| fact.shape.iter().cloned().collect()).collect();
+        let plan = optimise(model, |_| Ok(()))?;
+        Ok((Plans::Symbolic(plan), facts))
+    }
+
+    /// A plan for each combination of input shapes.
+    pub(super) fn by_shape(model: InferenceModel) -> Plans {
+        Plans::ByShape(Arc::new(ByShape { model, made: Mutex::default() }))
+    }
+
+    /// Whether each new batch size costs a new plan.
+    pub(super) fn sizes_cost(&self) -> bool {
+        matches!(self, Plans::ByShape(_))
+    }
+
+    /// The plan for inputs of these shapes.
+    pub(super) fn plan(&self, shapes: &[TVec<usize>]) -> Result<Arc<TypedRunnableModel>, String> {
+        match self {
+            Plans::Symbolic(plan) => Ok(plan.clone()),
+            Plans::ByShape(by_shape) => by_shape.plan(shapes),
+        }
+    }
+
+    /// Bytes of all constants, each counted once.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let mut seen = HashSet::new();
+        match self {
+            Plans::Symbolic(plan) => constants_bytes(plan.model(), &mut seen),
+            Plans::ByShape(by_shape) => {
+                let made = by_shape.made.lock().unwrap_or_else(PoisonError::into_inner);
+                let plans: u64 = made.plans.iter().map(|(_, plan)| constants_bytes(plan.model(), &mut seen)).sum();
+                let source = by_shape.model.nodes().iter().filter_map(|node| node.op_as::<Const>()).map(|c| count(c.val(), &mut seen));
+                plans + source.sum::<u64>()
+            }
+        }
+    }
+}
+
+impl ByShape {
+    fn plan(&self, shapes: &[TVec<usize>]) -> Result<Arc<TypedRunnableModel>, String> {
+        // Held while a plan is made: others that need the same one wait for it.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = made.plans.iter().position(|(key, _)| key == shapes) {
+            let entry = made.plans.remove(at);
+            made.plans.push(entry);
+            return Ok(made.plans.last().expect("just pushed").1.clone());
+        }
+        let model = type_graph(self.at(shapes)?)?;
+        let plan = optimise(model, |model| share_constants(model, &mut made.constants))?;
+        if made.plans.len() == MAX_PLANS {
+            made.plans.remove(0);
+        }
+        made.plans.push((shapes.to_vec(), plan.clone()));
+        let Made { plans, constants } = &mut *made;
+        constants.retain(|_, constant| Arc::strong_count(constant) > 1);
+        debug_assert!(plans.len() <= MAX_PLANS);
+        Ok(plan)
+    }
+
+    /// The graph with these input shapes.
+    fn at(&self, shapes: &[TVec<usize>]) -> Result<InferenceModel, String> {
+        concretise(&self.model, shapes).map_err(|e| reason(&e))
+    }
+}
+
+/// A graph with concrete input shapes.
+pub(crate) fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> TractResult<InferenceModel> {
+    let mut model = model.clone();
+    for (index, shape) in shapes.iter().enumerate() {
+        let datum_type = model.input_fact(index)?.datum_type.concretize().context("an input without an element type")?;
+        model.set_input_fact(index, InferenceFact::dt_shape(datum_type, shape))?;
+    }
+    Ok(model)
+}
+
+/// Works out the types and shapes of a graph, and refuses one whose tensors would be absurd with one row.
+pub(crate) fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
+    let model = caught(|| model.into_typed())?.map_err(|e| reason(&e))?;
+    for node in model.nodes() {
+        for output in &node.outputs {
+            let ones = output.fact.shape.iter().flat_map(|d| d.symbols()).fold(SymbolValues::default(), |v, s| v.with(&s, 1));
+            let volume = output.fact.shape.iter().try_fold(1u64, |volume, dim| {
+                let dim = dim.eval(&ones).to_i64().ok().and_then(|d| u64::try_from(d).ok()).unwrap_or(1);
+                volume.checked_mul(dim)
+            });
+            if volume.is_none_or(|v| v > MAX_ELEMENTS) {
+                let shape = output.fact.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                return Err(format!("node {:?} would make a tensor of shape [{shape}]; at most {MAX_ELEMENTS} elements are served", node.name));
+            }
+        }
+    }
+    Ok(model)
+}
+
+fn optimise(model: TypedModel, last: impl FnOnce(&mut TypedModel) -> TractResult<()>) -> Result<Arc<TypedRunnableModel>, String> {
+    let optimised = caught(|| -> TractResult<_> {
+        let mut model = model.into_optimized()?;
+        last(&mut model)?;
+        TypedRunnableModel::new(model)
+    });
+    optimised?.map_err(|e| reason(&e))
+}
+
+/// Replaces constants that another plan holds, too, by that plan's.
+fn share_constants(model: &mut TypedModel, held: &mut HashMap<u64, Arc<Tensor>>) -> TractResult<()> {
+    for node in model.nodes_mut() {
+        let Some(constant) = node.op_as::<Const>() else { continue };
+        let mut hasher = DefaultHasher::new();
+        constant.val().hash(&mut hasher);
+        let shared = held.entry(hasher.finish()).or_insert_with(|| constant.val().clone());
+        if Arc::ptr_eq(shared, constant.val()) || shared != constant.val() {
+            continue;
+        }
+        let exotic = node.outputs[0].fact.exotic_fact.clone();
+        node.op = Box::new(Const::new_with_opt_exotic_fact(shared.clone(), exotic)?);
+        node.outputs[0].fact.konst = Some(shared.clone());
+    }
+    Ok(())
+}
+
+fn constants_bytes(model: &TypedModel, seen: &mut HashSet<*const Tensor>) -> u64 {
+    model.nodes().iter().filter_map(|node| node.op_as::<Const>()).map(|constant| count(constant.val(), seen)).sum()
+}
+
+fn count(tensor: &Arc<Tensor>, seen: &mut HashSet<*const Tensor>) -> u64 {
+    if !seen.insert(Arc::as_ptr(tensor)) {
+        return 0;
+    }
+    match tensor.exotic_fact() {
+        Ok(Some(fact)) => fact.mem_size().to_i64().map_or(0, i64::unsigned_abs),
+        _ => (tensor.volume() * tensor.datum_type().size_of()) as u64,
+    }
+}

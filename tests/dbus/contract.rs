@@ -1,0 +1,101 @@
+//! The contract in `daemon/api/contract`: what the daemon serves is what is written there, interface by interface, and what
+//! it answers is what the schemas say.
+
+use crate::client::{Options, Stage, call, infer, model, seven, tensor};
+use hearth_api::dbus::{BUS_NAME, MANAGER_PATH, ROOT_PATH};
+use hearth_tests::bus::{bytes, repository};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use zbus::{Connection, OwnedObjectPath, Variant};
+
+async fn introspect(client: &Connection, path: &str) -> anyhow::Result<String> {
+    let proxy = zbus::fdo::IntrospectableProxy::builder(client).destination(BUS_NAME)?.path(path.to_owned())?.build().await?;
+    Ok(proxy.introspect().await?)
+}
+
+/// The element of an interface in an introspection, as a document of its own.
+fn interface(xml: &str, name: &str) -> String {
+    let begin = xml.find(&format!("  <interface name=\"{name}\">")).unwrap_or_else(|| panic!("{name} is not in\n{xml}"));
+    let end = begin + xml[begin..].find("</interface>").expect("its end") + "</interface>".len();
+    format!(
+        "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n<node>\n{}\n</node>\n",
+        &xml[begin..end]
+    )
+}
+
+#[tokio::test]
+async fn the_served_interfaces_are_those_of_the_contract() -> anyhow::Result<()> {
+    let stage = Stage::set().await?;
+    let client = stage.client().await?;
+    let digits = model(&client, "digits").await?;
+    let job: OwnedObjectPath = call(&digits, "Submit", &("image/png", Variant::from(seven()?), Options::new())).await?;
+    for (path, name) in [
+        (MANAGER_PATH, "org.hearthd.Inference1.Manager"),
+        (MANAGER_PATH, "org.hearthd.Inference1.Thermal"),
+        (digits.path().as_str(), "org.hearthd.Inference1.Model"),
+        (job.as_str(), "org.hearthd.Inference1.Job"),
+    ] {
+        let served = interface(&introspect(&client, path).await?, name);
+        let golden = repository(&format!("daemon/api/contract/{name}.xml"));
+        if std::env::var_os("UPDATE_CONTRACT").is_some() {
+            std::fs::write(&golden, &served)?;
+        }
+        let written = std::fs::read_to_string(&golden)?;
+        assert_eq!(served, written, "{name} is not what the contract says; if that is meant, run this with UPDATE_CONTRACT=1 and mind the version");
+    }
+    assert!(introspect(&client, ROOT_PATH).await?.contains("org.freedesktop.DBus.ObjectManager"));
+    Ok(())
+}
+
+/// Reads schema, document pairs; prints what is wrong. Debian's python3-jsonschema.
+const VALIDATE: &str = r#"
+import json, sys
+import jsonschema
+for line in sys.stdin:
+    schema, documents = json.loads(line)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for document, valid in documents:
+        errors = [error.message for error in validator.iter_errors(document)]
+        if (not errors) != valid:
+            print(schema["title"], json.dumps(document), errors or "was to be refused")
+"#;
+
+#[tokio::test]
+async fn what_goes_in_and_out_is_what_the_schemas_say() -> anyhow::Result<()> {
+    let stage = Stage::set().await?;
+    let client = stage.client().await?;
+    let mut replies = Vec::new();
+    for (name, content_type, payload) in [("digits", "image/png", seven()?), ("negate", "application/json", tensor(&[1.0, -2.0]))] {
+        let (_, result, _) = infer(&model(&client, name).await?, content_type, payload.into(), Options::new()).await?;
+        replies.push((serde_json::from_slice(&bytes(result)?)?, true));
+    }
+    let mut wrong: serde_json::Value = replies[0].0.clone();
+    wrong["outputs"] = serde_json::json!([]);
+    replies.push((wrong, false));
+
+    let limited = hearth_api::Fault::overloaded("full").with_limit("queue_requests", 5).retry_after(std::time::Duration::from_millis(9));
+    let fault = serde_json::to_value(hearth_api::FaultBody::new(None, Some(hearth_api::ModelName::new("digits")?), limited))?;
+    let watched = hearth_ctl::bus::BusClient::connect(&stage.bus.address()).await?;
+    let models = watched.models().await?.iter().map(|m| Ok((serde_json::to_value(m)?, true))).collect::<serde_json::Result<Vec<_>>>()?;
+    let stats = serde_json::Value::Object(watched.stats().await?);
+    let request = serde_json::from_slice(&tensor(&[1.0]))?;
+    let documents = [
+        ("request", vec![(request, true), (serde_json::json!({"inputs": []}), false)]),
+        ("reply", replies),
+        ("fault", vec![(fault, true), (serde_json::json!({"kind": "bad-luck", "message": "x", "whose": "caller"}), false)]),
+        ("model", models),
+        ("stats", vec![(stats, true), (serde_json::json!({"received": 1}), false)]),
+    ];
+    let mut python = Command::new("/usr/bin/python3").args(["-c", VALIDATE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut input = python.stdin.take().expect("piped");
+    for (schema, documents) in documents {
+        let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(repository(&format!("daemon/api/contract/{schema}.schema.json")))?)?;
+        writeln!(input, "{}", serde_json::to_string(&(schema, documents))?)?;
+    }
+    drop(input);
+    let output = python.wait_with_output()?;
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout)?, "");
+    Ok(())
+}

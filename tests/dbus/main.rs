@@ -1,0 +1,9 @@
+//! The D-Bus door from outside: the real daemon on a real bus, called by real clients.
+
+mod access;
+mod calls;
+mod client;
+mod contract;
+mod jobs;
+mod others;
+mod peers;

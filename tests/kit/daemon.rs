@@ -1,0 +1,95 @@
+//! The real `hearthd`, with a configuration and a store of the test's own.
+
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use tempfile::TempDir;
+
+/// A program that is built beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+    profile.join(name)
+}
+
+/// A folder for a daemon: configuration, store, runtime directory.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// An empty one.
+    pub fn new() -> anyhow::Result<Home> {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir(folder.path().join("models"))?;
+        Ok(Home { folder })
+    }
+
+    /// The store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a model into the store as if it had been installed: the folder with its manifest, active.
+    pub fn put(&self, model: &str, version: &str, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let directory = self.store().join(model).join(version);
+        std::fs::create_dir_all(&directory)?;
+        write(&directory)?;
+        std::os::unix::fs::symlink(version, self.store().join(model).join("active"))?;
+        Ok(())
+    }
+
+    /// Starts a daemon here. `sections` is the configuration but for the folders.
+    pub fn start(&self, sections: &str) -> anyhow::Result<Hearthd> {
+        self.start_with(sections, |command| command)
+    }
+
+    /// The same, with a word on how the program is run.
+    pub fn start_with(&self, sections: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<Hearthd> {
+        let configuration = self.path("hearthd.toml");
+        let folders = format!(
+            "[node]\nname = \"test\"\nruntime_directory = {:?}\n[models]\ndirectory = {:?}\n",
+            self.folder.path(),
+            self.store()
+        );
+        std::fs::write(&configuration, folders + sections)?;
+        let hearthd = program("hearthd");
+        ensure!(hearthd.exists(), "{} is not built: cargo build -p hearthd", hearthd.display());
+        let mut command = Command::new(hearthd);
+        command.arg("--config").arg(&configuration);
+        let child = prepare(&mut command).spawn().context("hearthd cannot be started")?;
+        Ok(Hearthd { child })
+    }
+}
+
+/// A running daemon; killed with the value.
+pub struct Hearthd {
+    child: Child,
+}
+
+impl Hearthd {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a child has a pid")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Hearthd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
