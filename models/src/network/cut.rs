@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// The most rows of one piece: it bounds working memory, and how long a node runs.
-pub(super) const MAX_ROWS: usize = 16;
+pub(super) const MAX_ROWS: usize = 32;
 
 /// Rows of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]

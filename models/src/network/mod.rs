@@ -19,7 +19,7 @@ use crate::onnx::{Port, Source};
 use hearth_api::tensor::TensorMetadata;
 use plans::Plans;
 use ports::Ports;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tract_onnx::prelude::*;
@@ -27,7 +27,6 @@ use tract_onnx::tract_hir::internal::DimLike;
 
 /// A graph that runs. Shared by reference; every run has its own state.
 pub struct Network {
-    file: PathBuf,
     ports: Ports,
     outputs: Vec<TensorMetadata>,
     plans: Plans,
@@ -83,7 +82,6 @@ impl Network {
                     }
                 };
                 let mut network = Network {
-                    file: source.file().into(),
                     outputs: metadata(&source.outputs, facts.as_deref(), &ports),
                     ports: ports.clone(),
                     plans,
@@ -107,6 +105,21 @@ impl Network {
         unstacked.ok_or_else(|| {
             failures.dedup();
             LoadError::Graph { file: source.file().into(), stage: "running the graph", reason: failures.pop().unwrap_or_default() }
+        })
+    }
+
+    /// The same graph as tract reads it, neither decluttered nor optimised, quantizing and dequantizing as ONNX says: what a
+    /// network is compared with. Slow.
+    pub(crate) fn reference(&self, source: &Source) -> Result<Network, LoadError> {
+        let mut model = source.parse()?;
+        let ports = Ports::declare(&mut model, source)?;
+        Ok(Network {
+            ports,
+            outputs: self.outputs.clone(),
+            plans: Plans::plain(model),
+            batched: self.batched,
+            free: self.free,
+            longest_node_ns: AtomicU64::new(0),
         })
     }
 

@@ -11,7 +11,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 
-/// The most plans kept for one graph: powers of two up to 16 rows, and some room for other open dimensions.
+/// The most plans kept for one graph: powers of two up to 32 rows, and some room for other open dimensions.
 const MAX_PLANS: usize = 8;
 
 /// The plans of a graph.
@@ -25,6 +25,7 @@ pub(super) enum Plans {
 
 pub(super) struct ByShape {
     model: InferenceModel,
+    optimised: bool,
     made: Mutex<Made>,
 }
 
@@ -48,12 +49,17 @@ impl Plans {
 
     /// A plan for each combination of input shapes.
     pub(super) fn by_shape(model: InferenceModel) -> Plans {
-        Plans::ByShape(Arc::new(ByShape { model, made: Mutex::default() }))
+        Plans::ByShape(Arc::new(ByShape { model, optimised: true, made: Mutex::default() }))
     }
 
-    /// Whether each new batch size costs a new plan.
+    /// Plans that are neither decluttered nor optimised.
+    pub(super) fn plain(model: InferenceModel) -> Plans {
+        Plans::ByShape(Arc::new(ByShape { model, optimised: false, made: Mutex::default() }))
+    }
+
+    /// Whether each new batch size costs much.
     pub(super) fn sizes_cost(&self) -> bool {
-        matches!(self, Plans::ByShape(_))
+        matches!(self, Plans::ByShape(by_shape) if by_shape.optimised)
     }
 
     /// The plan for inputs of these shapes.
@@ -89,14 +95,16 @@ impl ByShape {
             return Ok(made.plans.last().expect("just pushed").1.clone());
         }
         let model = type_graph(self.at(shapes)?)?;
-        let plan = optimise(model, |model| share_constants(model, &mut made.constants))?;
+        let plan = if self.optimised {
+            optimise(model, |model| share_constants(model, &mut made.constants))?
+        } else {
+            caught(|| TypedRunnableModel::new(model))?.map_err(|e| reason(&e))?
+        };
         if made.plans.len() == MAX_PLANS {
             made.plans.remove(0);
         }
         made.plans.push((shapes.to_vec(), plan.clone()));
-        let Made { plans, constants } = &mut *made;
-        constants.retain(|_, constant| Arc::strong_count(constant) > 1);
-        debug_assert!(plans.len() <= MAX_PLANS);
+        made.constants.retain(|_, constant| Arc::strong_count(constant) > 1);
         Ok(plan)
     }
 
@@ -107,7 +115,7 @@ impl ByShape {
 }
 
 /// A graph with concrete input shapes.
-pub(crate) fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> TractResult<InferenceModel> {
+fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> TractResult<InferenceModel> {
     let mut model = model.clone();
     for (index, shape) in shapes.iter().enumerate() {
         let datum_type = model.input_fact(index)?.datum_type.concretize().context("an input without an element type")?;
@@ -117,7 +125,7 @@ pub(crate) fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> Trac
 }
 
 /// Works out the types and shapes of a graph, and refuses one whose tensors would be absurd with one row.
-pub(crate) fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
+fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
     let model = caught(|| model.into_typed())?.map_err(|e| reason(&e))?;
     for node in model.nodes() {
         for output in &node.outputs {

@@ -46,7 +46,7 @@ impl Network {
                 if outcome.is_err() && stack.len() > 1 && self.batched {
                     outcome = self.run_stack(&[tensors], threads, pool, between).remove(0);
                 }
-                results[*index] = Some(outcome.map_err(Fault::model_failed));
+                results[*index] = Some(outcome.and_then(only_finite).map_err(Fault::model_failed));
             }
         }
         results.into_iter().map(|result| result.expect("every checked request is in one stack")).collect()
@@ -66,7 +66,7 @@ impl Network {
         stacks.into_iter().map(|(_, members)| members).collect()
     }
 
-    /// Runs checked requests that stack, without another try for any.
+    /// Runs checked requests that stack, without another try for any; outputs may be NaN.
     pub(super) fn run_stack(
         &self,
         requests: &[&[Tensor]],
@@ -188,14 +188,19 @@ impl Network {
                 }
             }
         }
-        let name = |(metadata, (shape, data)): (&hearth_api::tensor::TensorMetadata, (Vec<usize>, BytesMut))| {
-            let tensor = Tensor { name: metadata.name.clone(), datatype: metadata.datatype, shape, data: data.freeze() };
-            if finite(&tensor.data, tensor.datatype) {
-                Ok(tensor)
-            } else {
-                Err(format!("output {:?} holds NaN or infinity on this input", tensor.name))
-            }
-        };
-        self.outputs.iter().zip(outputs).map(name).collect()
+        let named = self.outputs.iter().zip(outputs).map(|(metadata, (shape, data))| Tensor {
+            name: metadata.name.clone(),
+            datatype: metadata.datatype,
+            shape,
+            data: data.freeze(),
+        });
+        Ok(named.collect())
+    }
+}
+
+fn only_finite(outputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+    match outputs.iter().find(|tensor| !finite(&tensor.data, tensor.datatype)) {
+        Some(tensor) => Err(format!("output {:?} holds NaN or infinity on this input", tensor.name)),
+        None => Ok(outputs),
     }
 }

@@ -31,7 +31,7 @@ impl Network {
         let stackable = std::mem::replace(&mut self.batched, false);
         let mut alone = Vec::new();
         for request in &requests {
-            alone.push(self.run(vec![request.clone()], 1, &pool, &mut || ()).remove(0).map_err(|fault| fault.message)?);
+            alone.push(self.run_stack(&[request], 1, &pool, &mut || ()).remove(0)?);
         }
         if stackable {
             self.batched = true;
@@ -51,7 +51,8 @@ impl Network {
     }
 }
 
-/// The least cosine similarity of tensors of the same names; 0 where shapes or types differ. Tensors that are both zero are equal.
+/// The least cosine similarity of tensors of the same names; 0 where shapes or types differ. Tensors that are both zero are equal,
+/// and elements that are no finite number in both.
 pub fn similarity(a: &[Tensor], b: &[Tensor]) -> f64 {
     if a.len() != b.len() {
         return 0.0;
@@ -65,6 +66,11 @@ fn cosine(a: &Tensor, b: &Tensor) -> f64 {
     }
     let (mut dot, mut aa, mut bb) = (0.0, 0.0, 0.0);
     for (x, y) in floats(a).zip(floats(b)) {
+        match (x.is_finite(), y.is_finite()) {
+            (true, true) => {}
+            (false, false) => continue,
+            _ => return 0.0,
+        }
         dot += x * y;
         aa += x * x;
         bb += y * y;

@@ -61,6 +61,10 @@ impl Source {
         let Some(graph) = &mut proto.graph else {
             return Err(LoadError::invalid(file, "it holds no graph, so it is no ONNX model", "give a file that an exporter wrote"));
         };
+        // Exporters write it last, so a file cut short may lack only this.
+        if !proto.opset_import.iter().any(|set| matches!(set.domain.as_str(), "" | "ai.onnx")) {
+            return Err(LoadError::invalid(file, "it names no ONNX operator set, so it is cut short", "copy or export it again"));
+        }
         elements::normalise(file, graph)?;
         names::check(file, graph, |op| FRAMEWORK.op_register.0.contains_key(op))?;
         sizes::check(file, graph)?;
@@ -173,3 +177,6 @@ fn bodies(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
 fn any_node(graph: &GraphProto, test: &mut dyn FnMut(&NodeProto) -> bool) -> bool {
     graph.node.iter().any(|node| test(node) || bodies(node).any(|body| any_node(body, test)))
 }
+
+#[cfg(test)]
+mod tests;

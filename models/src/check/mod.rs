@@ -1,0 +1,88 @@
+//! The check of a model before the daemon meets it: a child process, bounded in memory and time, builds the graph, runs it at batch
+//! 1 and 3 on seeded inputs and on the manifest's samples, and compares every output with the same file run without any
+//! optimisation. A model whose graph panics, loops, overflows memory or answers differently is refused, with the reason.
+//!
+//! The parent ([`run`]) starts `<program> check-model <directory> <memory bytes> <CPU seconds>`; both of hearthd's programs hand
+//! these arguments to [`child`].
+
+mod compare;
+mod process;
+mod samples;
+
+pub use process::{child, run};
+
+use crate::network::Batching;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What a check may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Address space of the child, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time, and twice that by the clock.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    /// 2 GiB and two minutes.
+    fn default() -> Limits {
+        Limits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
+    }
+}
+
+/// Why a model is refused, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What a check found; kept as `check.json` beside the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// How the model runs batches.
+    pub batching: Batching,
+    /// Memory that its weights take, in bytes.
+    pub memory_bytes: u64,
+    /// How long it took to load, in milliseconds.
+    pub load_ms: u64,
+    /// The longest node, in microseconds.
+    pub longest_node_us: u64,
+    /// Its answers against those of the unoptimised graph.
+    pub comparisons: Vec<Comparison>,
+    /// Its answers against the truths of its samples.
+    pub samples: Samples,
+}
+
+/// Answers of a model compared with those of its unoptimised graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// `seeded`, or the file of a sample.
+    pub input: String,
+    /// Requests in the batch.
+    pub batch: u32,
+    /// The least cosine similarity of an output.
+    pub cosine: f64,
+}
+
+/// How the samples of a manifest were answered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Answered as their truth says.
+    pub right: u32,
+    /// Answered otherwise: file, truth, and what was answered.
+    pub wrong: Vec<Wrong>,
+}
+
+/// A sample that was not answered as its truth says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wrong {
+    /// The sample's file.
+    pub file: String,
+    /// Its truth.
+    pub truth: String,
+    /// What was answered.
+    pub got: String,
+}

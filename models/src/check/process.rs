@@ -1,0 +1,188 @@
+//! Both sides of the check's process: the parent that starts, bounds and believes it, and the child that binds itself.
+
+use super::{Limits, Refusal, Report, Samples, compare, samples};
+use crate::Model;
+use crate::onnx::Source;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The most that is read of what a child prints.
+const MAX_OUTPUT: u64 = 1 << 20;
+/// How many samples are compared with the unoptimised graph; all are held against their truths.
+const COMPARED_SAMPLES: usize = 3;
+
+/// What a child prints, as one line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    Accepted(Report),
+    Refused(String),
+}
+
+/// Checks the model in `directory` (a manifest and its files) in a child process of `program`.
+pub fn run(program: &Path, directory: &Path, limits: &Limits) -> Result<Report, Refusal> {
+    let refuse = |reason: String| Refusal { reason };
+    let directory = directory.canonicalize().map_err(|e| refuse(format!("{}: cannot be read: {e}", directory.display())))?;
+    let seconds = limits.time.as_secs().max(1);
+    let mut child = Command::new(program)
+        .arg("check-model")
+        .arg(&directory)
+        .arg(limits.memory_bytes.to_string())
+        .arg(seconds.to_string())
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| refuse(format!("the check cannot be started: {}: {e}", program.display())))?;
+    let output = drain(child.stdout.take());
+    let errors = drain(child.stderr.take());
+    // By the clock it gets twice the CPU time: on a busy board it waits for its turn.
+    let deadline = Instant::now() + Duration::from_secs(seconds) * 2;
+    let status = wait(&mut child, &output, deadline).map_err(|e| refuse(format!("the check cannot be waited for: {e}")))?;
+    let text = |bytes: mpsc::Receiver<Vec<u8>>| String::from_utf8_lossy(&bytes.recv().unwrap_or_default()).into_owned();
+    let Some(status) = status else {
+        return Err(refuse(format!("its check did not end within {} s", seconds * 2)));
+    };
+    let output = text(output.bytes);
+    let verdict = output.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    match verdict {
+        Some(Verdict::Accepted(report)) => Ok(report),
+        Some(Verdict::Refused(reason)) => Err(refuse(reason)),
+        None => Err(refuse(death(status, &text(errors.bytes), limits))),
+    }
+}
+
+/// What a child writes, read on a thread of its own, so that a full pipe never stops it.
+struct Drain {
+    bytes: mpsc::Receiver<Vec<u8>>,
+    ended: mpsc::Receiver<()>,
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Drain {
+    let (send_bytes, bytes) = mpsc::channel();
+    let (send_end, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let mut content = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read before an error counts.
+            let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut content);
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        }
+        let _ = send_bytes.send(content);
+        let _ = send_end.send(());
+    });
+    Drain { bytes, ended }
+}
+
+/// Waits for the child's end, or kills it at the deadline; then there is no status.
+fn wait(child: &mut Child, output: &Drain, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    // Its pipe closes when it ends.
+    let ended = output.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
+    if !ended {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    Ok(ended.then_some(status))
+}
+
+/// Why a child ended without a verdict.
+fn death(status: ExitStatus, errors: &str, limits: &Limits) -> String {
+    let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let mib = limits.memory_bytes >> 20;
+    match status.signal() {
+        Some(SIGABRT) if errors.contains("memory allocation") => {
+            format!("it needs more than the {mib} MiB of memory that a check may use ({last})")
+        }
+        Some(SIGXCPU) => format!("it took more than {} s of CPU time to check", limits.time.as_secs()),
+        Some(SIGKILL) => "its check was killed: it took too much CPU time, or the system ran out of memory".into(),
+        Some(signal) => format!("its check crashed with signal {signal} ({last})"),
+        None => format!("its check ended without a verdict, with {status} ({last})"),
+    }
+}
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
+
+/// The child: binds itself, checks the model, and prints the verdict. Takes what follows `check-model` on the command line.
+pub fn child(arguments: Vec<OsString>) -> ExitCode {
+    let verdict = match parse(&arguments) {
+        Ok((directory, memory, seconds)) => {
+            bind(memory, seconds).and_then(|()| check(directory)).map_or_else(Verdict::Refused, Verdict::Accepted)
+        }
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = if matches!(verdict, Verdict::Accepted(_)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    println!("\n{}", serde_json::to_string(&verdict).expect("a verdict is plain data"));
+    code
+}
+
+fn parse(arguments: &[OsString]) -> Result<(&Path, u64, u64), String> {
+    let usage = || "usage: check-model DIRECTORY MEMORY_BYTES CPU_SECONDS".to_owned();
+    let [directory, memory, seconds] = arguments else { return Err(usage()) };
+    let number = |text: &OsString| text.to_str().and_then(|t| t.parse().ok()).ok_or_else(usage);
+    Ok((Path::new(directory), number(memory)?, number(seconds)?))
+}
+
+/// Limits this process: memory, CPU time, no files written, no core dump; and the first to go when memory runs out.
+fn bind(memory_bytes: u64, seconds: u64) -> Result<(), String> {
+    let limit = |resource, value| {
+        let both = Rlimit { current: Some(value), maximum: Some(value) };
+        setrlimit(resource, both).map_err(|e| format!("the check cannot limit itself: {e}"))
+    };
+    limit(Resource::As, memory_bytes)?;
+    limit(Resource::Core, 0)?;
+    // The soft limit's signal tells why it ended.
+    let cpu = Rlimit { current: Some(seconds), maximum: Some(seconds.saturating_add(5)) };
+    setrlimit(Resource::Cpu, cpu).map_err(|e| format!("the check cannot limit itself: {e}"))?;
+    // Where /proc is not writable, the memory limit alone has to do.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    limit(Resource::Fsize, 0)
+}
+
+fn check(directory: &Path) -> Result<Report, String> {
+    let begun = Instant::now();
+    let model = Model::load(directory).map_err(|e| e.to_string())?;
+    let load_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let source = Source::read(&directory.join(&model.manifest().file)).map_err(|e| e.to_string())?;
+    let manifest = model.manifest();
+    let mut given = Vec::new();
+    for sample in manifest.samples.iter().take(COMPARED_SAMPLES) {
+        let payload = samples::payload(directory, sample)?;
+        let inputs = model.decode(&payload).map_err(|fault| format!("sample {}: {}", sample.file, fault.message))?;
+        given.push((sample.file.clone(), inputs));
+    }
+    let comparisons = compare::compare(model.network(), &source, given)?;
+    let mut tally = Samples::default();
+    let pool = hearth_kernels::Pool::new(1);
+    for sample in &manifest.samples {
+        let payload = samples::payload(directory, sample)?;
+        let answer = model.infer(&[payload], 1, &pool, &mut || ()).remove(0);
+        let answer = answer.map_err(|fault| format!("sample {}: {}", sample.file, fault.message))?;
+        match samples::judge(manifest, sample, &answer) {
+            Ok(()) => tally.right += 1,
+            Err(wrong) => tally.wrong.push(wrong),
+        }
+    }
+    Ok(Report {
+        batching: model.network().batching(),
+        memory_bytes: model.memory_bytes(),
+        load_ms,
+        longest_node_us: u64::try_from(model.network().longest_node().as_micros()).unwrap_or(u64::MAX),
+        comparisons,
+        samples: tally,
+    })
+}

@@ -1,0 +1,119 @@
+//! A model: one version's manifest, the codec of its task, and its network. Payloads in, answers out.
+
+use crate::error::LoadError;
+use crate::manifest::Manifest;
+use crate::network::Network;
+use crate::panics::caught;
+use crate::tasks::{Codec, Decoded};
+use hearth_api::tensor::{Tensor, TensorMetadata};
+use hearth_api::{Answer, Fault, Payload};
+use hearth_kernels::Pool;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// A loaded model.
+pub struct Model {
+    manifest: Manifest,
+    codec: Codec,
+    network: Network,
+}
+
+impl Model {
+    /// Loads the version in `directory`: its `manifest.toml` and the files that names.
+    pub fn load(directory: &Path) -> Result<Model, LoadError> {
+        let manifest = Manifest::read(directory)?;
+        let network = Network::load(&directory.join(&manifest.file))?;
+        let path = directory.join("manifest.toml");
+        agree(&path, "input", &manifest.inputs, network.inputs())?;
+        agree(&path, "output", &manifest.outputs, network.outputs())?;
+        let codec = Codec::new(&manifest, network.inputs(), network.outputs())?;
+        Ok(Model { manifest, codec, network })
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What it takes.
+    pub fn inputs(&self) -> &[TensorMetadata] {
+        self.network.inputs()
+    }
+
+    /// What it gives.
+    pub fn outputs(&self) -> &[TensorMetadata] {
+        self.network.outputs()
+    }
+
+    /// Memory it holds, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.network.memory_bytes()
+    }
+
+    /// The most requests in one batch.
+    pub fn max_batch(&self) -> u32 {
+        self.manifest.batch.max.max(1)
+    }
+
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Answers a batch of payloads, each for itself: a bad payload, a row that the model cannot answer or a panic ends only the
+    /// request it belongs to. `between` is called on the calling thread between two nodes, so that something more urgent gets
+    /// its turn; a panic of its own passes through.
+    pub fn infer(&self, payloads: &[Payload], threads: usize, pool: &Pool, between: &mut dyn FnMut()) -> Vec<Result<Answer, Fault>> {
+        let decoded = self.decode_all(payloads, threads, pool, between);
+        let inputs = decoded.iter().filter_map(|d| d.as_ref().ok()).map(|d| d.inputs.clone()).collect();
+        let mut outputs = self.network.run(inputs, threads, pool, between).into_iter();
+        let encode = |decoded: Result<Decoded, Fault>| {
+            let decoded = decoded?;
+            let outputs = outputs.next().expect("the network answers every request")?;
+            caught(|| self.codec.encode(&decoded, outputs)).unwrap_or_else(|reason| Err(Fault::model_failed(reason)))
+        };
+        decoded.into_iter().map(encode).collect()
+    }
+
+    /// The tensors of one payload.
+    pub(crate) fn decode(&self, payload: &Payload) -> Result<Vec<Tensor>, Fault> {
+        self.decode_one(payload).map(|decoded| decoded.inputs)
+    }
+
+    fn decode_one(&self, payload: &Payload) -> Result<Decoded, Fault> {
+        caught(|| self.codec.decode(payload)).unwrap_or_else(|reason| Err(Fault::bad_request(format!("the payload cannot be read: {reason}"))))
+    }
+
+    fn decode_all(&self, payloads: &[Payload], threads: usize, pool: &Pool, between: &mut dyn FnMut()) -> Vec<Result<Decoded, Fault>> {
+        let threads = threads.clamp(1, pool.threads()).min(payloads.len().max(1));
+        let slots: Vec<OnceLock<Result<Decoded, Fault>>> = payloads.iter().map(|_| OnceLock::new()).collect();
+        let work = |thread: usize, between: &mut dyn FnMut()| {
+            for (payload, slot) in payloads.iter().zip(&slots).skip(thread).step_by(threads) {
+                // Each payload is decoded by one thread, once.
+                let _ = slot.set(self.decode_one(payload));
+                between();
+            }
+        };
+        pool.run_with(threads - 1, &|other| work(other + 1, &mut || ()), &mut || work(0, between));
+        slots.into_iter().map(|slot| slot.into_inner().expect("the pool decoded every payload")).collect()
+    }
+}
+
+/// What a manifest says of its inputs or outputs, if anything, must be what the graph has.
+fn agree(manifest: &Path, what: &str, said: &[TensorMetadata], have: &[TensorMetadata]) -> Result<(), LoadError> {
+    if said.is_empty() {
+        return Ok(());
+    }
+    let fits = |said: &TensorMetadata, have: &TensorMetadata| {
+        said.name == have.name
+            && said.datatype == have.datatype
+            && said.shape.len() == have.shape.len()
+            && said.shape.iter().zip(&have.shape).all(|(said, have)| *said < 0 || *have < 0 || said == have)
+    };
+    if said.len() == have.len() && said.iter().zip(have).all(|(said, have)| fits(said, have)) {
+        return Ok(());
+    }
+    let describe = |ports: &[TensorMetadata]| ports.iter().map(|p| format!("{} {:?} {:?}", p.name, p.datatype, p.shape)).collect::<Vec<_>>().join(", ");
+    let wrong = format!("its {what}s are {}, but the graph has {}", describe(said), describe(have));
+    Err(LoadError::invalid(manifest, wrong, format!("correct them, or leave the {what}s out")))
+}
