@@ -91,8 +91,8 @@ fn install_bundled(models: &config::Models) -> anyhow::Result<()> {
     let checker = crate::checker(models)?;
     let unpacked = tempfile::tempdir().context("no folder to unpack the bundled models")?;
     for model in bundled::all() {
-        let folder = unpacked.path().join(model.name());
-        model.write_to(&folder).with_context(|| format!("cannot unpack the bundled model {}", model.name()))?;
+        let folder = unpacked.path().join(model.manifest().name.as_str());
+        model.write_to(&folder).with_context(|| format!("cannot unpack the bundled model {}", model.manifest().name.as_str()))?;
         store.install(&Source::Folder(folder), &checker)?;
     }
     Ok(())

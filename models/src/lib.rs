@@ -1,11 +1,19 @@
 //! From model files on disk to runnable tract graphs, and from payloads to tensors and back.
 
+pub mod bundled;
+pub mod check;
 mod error;
 pub mod manifest;
+mod model;
 pub mod network;
 mod onnx;
 mod ops;
 mod panics;
+mod store;
+mod tasks;
 
 pub use error::LoadError;
+pub use model::Model;
 pub use network::Network;
+pub use store::{Installed, Source, Store, StoreError};
+pub use tasks::{Codec, Decoded};

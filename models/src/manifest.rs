@@ -253,3 +253,223 @@ pub struct Sample {
     /// What is right: a label, a number, `normal` or `anomalous`.
     pub truth: String,
 }
+
+impl Manifest {
+    /// Reads and checks `manifest.toml` of the model in `directory`. The files' digests are checked by `verify`.
+    pub fn read(directory: &Path) -> Result<Manifest, LoadError> {
+        let file = directory.join(FILE_NAME);
+        let text = std::fs::read_to_string(&file).map_err(|e| LoadError::read(&file, e))?;
+        let manifest: Manifest = toml::from_str(&text)
+            .map_err(|e| LoadError::invalid(&file, e.to_string().trim_end().to_owned(), "models/bundled has complete examples"))?;
+        manifest.check().map_err(|(wrong, mend)| LoadError::invalid(&file, wrong, mend))?;
+        Ok(manifest)
+    }
+
+    /// The manifest of a bare ONNX file: its name from the file's, its version from its digest, tensors in and out.
+    pub fn for_onnx_file(name: ModelName, file_name: &str, bytes: &[u8]) -> Manifest {
+        let digest = hexadecimal(&Sha256::digest(bytes));
+        Manifest {
+            name,
+            version: digest[..12].to_owned(),
+            description: String::new(),
+            licence: unknown(),
+            origin: unknown(),
+            training_data: unknown(),
+            file: file_name.to_owned(),
+            sha256: BTreeMap::from([(file_name.to_owned(), digest)]),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            batch: Batch::default(),
+            task: Task::Tensor {},
+            image: None,
+            sound: None,
+            accuracy: None,
+            samples: Vec::new(),
+        }
+    }
+
+    /// A model's name from a file's: `My Model.onnx` becomes `my-model`.
+    pub fn name_from(file_name: &str) -> Result<ModelName, Fault> {
+        let stem = Path::new(file_name).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let fitting = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' };
+        let name: String = stem.chars().map(fitting).take(64).collect();
+        ModelName::new(name.trim_start_matches(['.', '_', '-']))
+    }
+
+    /// Checks that every file named is there, inside the folder, and what its digest says.
+    pub fn verify(&self, directory: &Path) -> Result<(), LoadError> {
+        let named = self.samples.iter().map(|s| &s.file).chain(self.sha256.keys()).chain([&self.file]);
+        for name in named {
+            inside(directory, name)?;
+        }
+        for (name, wanted) in &self.sha256 {
+            let file = directory.join(name);
+            let found = digest(&file).map_err(|e| LoadError::read(&file, e))?;
+            if !found.eq_ignore_ascii_case(wanted) {
+                return Err(LoadError::invalid(
+                    &file,
+                    format!("its sha256 is {found}, the manifest says {wanted}"),
+                    "the file was damaged or changed: get it again, or correct the manifest",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the manifest itself, and what would be right.
+    fn check(&self) -> Result<(), (String, &'static str)> {
+        let ensure = |good: bool, wrong: &dyn Fn() -> String, mend| if good { Ok(()) } else { Err((wrong(), mend)) };
+        ensure(is_version(&self.version), &|| format!("version = {:?} cannot name a folder", self.version), VERSION_FORM)?;
+        for file in self.samples.iter().map(|s| &s.file).chain(self.sha256.keys()).chain([&self.file]) {
+            ensure(is_relative(file), &|| format!("{file:?} is not inside the model's folder"), "name files relative to the manifest, without '..'")?;
+        }
+        ensure((1..=4096).contains(&self.batch.max), &|| format!("batch.max = {}", self.batch.max), "it must be from 1 to 4096")?;
+        let delay = self.batch.max_delay_ms;
+        ensure((0.0..=10_000.0).contains(&delay), &|| format!("batch.max_delay_ms = {delay}"), "it must be from 0 to 10000")?;
+        match &self.task {
+            Task::Tensor {} => {}
+            Task::Classify { labels, top, .. } => {
+                ensure(!labels.is_empty(), &|| "task.labels is empty".into(), "name a label for each element of the output")?;
+                ensure(*top > 0, &|| "task.top = 0".into(), "it must be at least 1")?;
+            }
+            Task::Regress { minimum, maximum, scale, offset, .. } => {
+                let finite = [minimum, maximum, scale, offset].into_iter().all(|x| x.is_finite());
+                ensure(finite && minimum < maximum, &|| format!("task.minimum = {minimum}, task.maximum = {maximum}"), "both are numbers, the minimum below the maximum")?;
+            }
+            Task::Anomaly { threshold, .. } => {
+                ensure(threshold.is_finite(), &|| format!("task.threshold = {threshold}"), "it must be a finite number")?;
+            }
+        }
+        ensure(self.image.is_none() || self.sound.is_none(), &|| "it has both [image] and [sound]".into(), "a model takes one of them")?;
+        if let Some(image) = &self.image {
+            let sides = 1..=8192;
+            ensure(sides.contains(&image.width) && sides.contains(&image.height), &|| format!("image is {} x {}", image.width, image.height), "each side must be from 1 to 8192 pixels")?;
+            let channels = image.colour.channels();
+            for (name, values) in [("mean", &image.mean), ("std", &image.std)] {
+                let fits = values.is_empty() || values.len() == channels;
+                ensure(fits, &|| format!("image.{name} has {} values for {channels} channels", values.len()), "name one for each channel, or none")?;
+            }
+            ensure(image.std.iter().all(|s| s.is_finite() && *s != 0.0), &|| format!("image.std = {:?}", image.std), "no value may be 0")?;
+        }
+        if let Some(sound) = &self.sound {
+            ensure((100..=384_000).contains(&sound.sample_rate), &|| format!("sound.sample_rate = {}", sound.sample_rate), "it must be from 100 to 384000 Hz")?;
+            ensure((1..=1 << 24).contains(&sound.window), &|| format!("sound.window = {}", sound.window), "it must be from 1 to 16777216 samples")?;
+            ensure(sound.hop >= 1, &|| "sound.hop = 0".into(), "it must be at least 1")?;
+        }
+        Ok(())
+    }
+}
+
+impl Colour {
+    /// How many channels it has.
+    pub fn channels(self) -> usize {
+        match self {
+            Colour::Grey => 1,
+            Colour::Rgb | Colour::Bgr => 3,
+        }
+    }
+}
+
+/// Name of a manifest's file.
+pub const FILE_NAME: &str = "manifest.toml";
+const VERSION_FORM: &str = "use 1 to 64 letters, digits, dots, plus signs and hyphens, a letter or digit first";
+
+/// Whether a version can name a folder.
+pub(crate) fn is_version(version: &str) -> bool {
+    (1..=64).contains(&version.len())
+        && version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'_'))
+        && version.as_bytes()[0].is_ascii_alphanumeric()
+        && !matches!(version, "active" | "previous")
+}
+
+/// Whether a path stays below the folder it is relative to.
+pub(crate) fn is_relative(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+/// Follows links: a file that leads out of the folder is refused.
+fn inside(directory: &Path, name: &str) -> Result<(), LoadError> {
+    let file = directory.join(name);
+    let real = file.canonicalize().map_err(|e| LoadError::read(&file, e))?;
+    let root = directory.canonicalize().map_err(|e| LoadError::read(directory, e))?;
+    if real.starts_with(&root) && real.is_file() {
+        return Ok(());
+    }
+    Err(LoadError::invalid(&file, "it leads out of the model's folder, or is no file", "put the file itself into the folder"))
+}
+
+/// SHA-256 of a file, in hexadecimal.
+fn digest(file: &Path) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+name = "parts"
+version = "1.0.0"
+file = "model.onnx"
+[task]
+kind = "classify"
+labels = ["bolt", "nut"]
+"#;
+
+    fn read(change: impl Fn(&str) -> String) -> Result<Manifest, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE_NAME), change(WHOLE)).unwrap();
+        Manifest::read(folder.path()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_short_manifest_is_enough() {
+        let manifest = read(str::to_owned).unwrap();
+        assert_eq!((manifest.batch.max, manifest.licence.as_str()), (16, "unknown"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_manifest_is_named() {
+        for (from, to, says) in [
+            ("1.0.0", "../1", "cannot name a folder"),
+            ("model.onnx", "../model.onnx", "is not inside"),
+            ("model.onnx", "/model.onnx", "is not inside"),
+            ("[\"bolt\", \"nut\"]", "[]", "task.labels is empty"),
+            ("classify", "klassify", "klassify"),
+            ("file =", "fyle =", "fyle"),
+            ("[task]", "[batch]\nmax = 0\n[task]", "batch.max = 0"),
+            ("[task]", "[image]\nwidth = 0\nheight = 8\ncolour = \"grey\"\n[task]", "image is 0 x 8"),
+            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nmean = [1.0, 2.0]\n[task]", "2 values for 1 channels"),
+        ] {
+            let error = read(|whole| whole.replace(from, to)).unwrap_err();
+            assert!(error.contains(says) && error.contains("manifest.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changed_or_leads_out_is_refused() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("model.onnx");
+        std::fs::write(&file, "abc").unwrap();
+        let manifest = Manifest::for_onnx_file(ModelName::new("m").unwrap(), "model.onnx", b"abc");
+        manifest.verify(folder.path()).unwrap();
+        std::fs::write(&file, "abd").unwrap();
+        assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("damaged or changed"));
+        std::fs::write(outside.path().join("model.onnx"), "abc").unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("model.onnx"), &file).unwrap();
+        assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("leads out"));
+    }
+
+    #[test]
+    fn a_name_is_made_of_a_file_name() {
+        assert_eq!(Manifest::name_from("My Model (2).onnx").unwrap().as_str(), "my-model--2-");
+        assert!(Manifest::name_from("...onnx").is_err());
+    }
+}

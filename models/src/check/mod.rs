@@ -86,3 +86,6 @@ pub struct Wrong {
     /// What was answered.
     pub got: String,
 }
+
+#[cfg(test)]
+mod tests;

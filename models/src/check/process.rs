@@ -57,6 +57,8 @@ pub fn run(program: &Path, directory: &Path, limits: &Limits) -> Result<Report, 
     let verdict = output.lines().rev().find_map(|line| serde_json::from_str(line).ok());
     match verdict {
         Some(Verdict::Accepted(report)) => Ok(report),
+        // tract panics where an allocation fails; everything else aborts.
+        Some(Verdict::Refused(reason)) if reason.contains("failed to allocate") => Err(refuse(too_much_memory(limits, &reason))),
         Some(Verdict::Refused(reason)) => Err(refuse(reason)),
         None => Err(refuse(death(status, &text(errors.bytes), limits))),
     }
@@ -98,16 +100,17 @@ fn wait(child: &mut Child, output: &Drain, deadline: Instant) -> std::io::Result
 /// Why a child ended without a verdict.
 fn death(status: ExitStatus, errors: &str, limits: &Limits) -> String {
     let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    let mib = limits.memory_bytes >> 20;
     match status.signal() {
-        Some(SIGABRT) if errors.contains("memory allocation") => {
-            format!("it needs more than the {mib} MiB of memory that a check may use ({last})")
-        }
+        Some(SIGABRT) if errors.contains("memory allocation") => too_much_memory(limits, last),
         Some(SIGXCPU) => format!("it took more than {} s of CPU time to check", limits.time.as_secs()),
         Some(SIGKILL) => "its check was killed: it took too much CPU time, or the system ran out of memory".into(),
         Some(signal) => format!("its check crashed with signal {signal} ({last})"),
         None => format!("its check ended without a verdict, with {status} ({last})"),
     }
+}
+
+fn too_much_memory(limits: &Limits, detail: &str) -> String {
+    format!("it needs more than the {} MiB of memory that a check may use ({detail})", limits.memory_bytes >> 20)
 }
 
 const SIGABRT: i32 = 6;

@@ -11,6 +11,7 @@ mod plans;
 mod ports;
 mod run;
 mod trial;
+mod weights;
 
 pub use trial::similarity;
 

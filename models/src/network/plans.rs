@@ -1,10 +1,9 @@
 //! Plans: a graph optimised and ordered. One for all shapes where tract can, else one for each combination of input shapes,
 //! made when first used; the least recently used leaves.
 
+use super::weights::{Count, Held};
 use crate::onnx::{MAX_ELEMENTS, reason};
 use crate::panics::caught;
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -33,8 +32,8 @@ pub(super) struct ByShape {
 struct Made {
     /// The most recently used last.
     plans: Vec<(Vec<TVec<usize>>, Arc<TypedRunnableModel>)>,
-    /// Constants of all plans by their hash: equal ones are held once.
-    constants: HashMap<u64, Arc<Tensor>>,
+    /// Their constants: equal ones are held once.
+    constants: Held,
 }
 
 impl Plans {
@@ -72,16 +71,16 @@ impl Plans {
 
     /// Bytes of all constants, each counted once.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let mut seen = HashSet::new();
+        let mut count = Count::default();
         match self {
-            Plans::Symbolic(plan) => constants_bytes(plan.model(), &mut seen),
+            Plans::Symbolic(plan) => count.add(plan.model()),
             Plans::ByShape(by_shape) => {
                 let made = by_shape.made.lock().unwrap_or_else(PoisonError::into_inner);
-                let plans: u64 = made.plans.iter().map(|(_, plan)| constants_bytes(plan.model(), &mut seen)).sum();
-                let source = by_shape.model.nodes().iter().filter_map(|node| node.op_as::<Const>()).map(|c| count(c.val(), &mut seen));
-                plans + source.sum::<u64>()
+                made.plans.iter().for_each(|(_, plan)| count.add(plan.model()));
+                by_shape.model.nodes().iter().filter_map(|node| node.op_as::<Const>()).for_each(|c| count.add_tensor(c.val()));
             }
         }
+        count.bytes
     }
 }
 
@@ -96,7 +95,7 @@ impl ByShape {
         }
         let model = type_graph(self.at(shapes)?)?;
         let plan = if self.optimised {
-            optimise(model, |model| share_constants(model, &mut made.constants))?
+            optimise(model, |model| made.constants.share(model))?
         } else {
             caught(|| TypedRunnableModel::new(model))?.map_err(|e| reason(&e))?
         };
@@ -104,7 +103,7 @@ impl ByShape {
             made.plans.remove(0);
         }
         made.plans.push((shapes.to_vec(), plan.clone()));
-        made.constants.retain(|_, constant| Arc::strong_count(constant) > 1);
+        made.constants.release();
         Ok(plan)
     }
 
@@ -150,35 +149,4 @@ fn optimise(model: TypedModel, last: impl FnOnce(&mut TypedModel) -> TractResult
         TypedRunnableModel::new(model)
     });
     optimised?.map_err(|e| reason(&e))
-}
-
-/// Replaces constants that another plan holds, too, by that plan's.
-fn share_constants(model: &mut TypedModel, held: &mut HashMap<u64, Arc<Tensor>>) -> TractResult<()> {
-    for node in model.nodes_mut() {
-        let Some(constant) = node.op_as::<Const>() else { continue };
-        let mut hasher = DefaultHasher::new();
-        constant.val().hash(&mut hasher);
-        let shared = held.entry(hasher.finish()).or_insert_with(|| constant.val().clone());
-        if Arc::ptr_eq(shared, constant.val()) || shared != constant.val() {
-            continue;
-        }
-        let exotic = node.outputs[0].fact.exotic_fact.clone();
-        node.op = Box::new(Const::new_with_opt_exotic_fact(shared.clone(), exotic)?);
-        node.outputs[0].fact.konst = Some(shared.clone());
-    }
-    Ok(())
-}
-
-fn constants_bytes(model: &TypedModel, seen: &mut HashSet<*const Tensor>) -> u64 {
-    model.nodes().iter().filter_map(|node| node.op_as::<Const>()).map(|constant| count(constant.val(), seen)).sum()
-}
-
-fn count(tensor: &Arc<Tensor>, seen: &mut HashSet<*const Tensor>) -> u64 {
-    if !seen.insert(Arc::as_ptr(tensor)) {
-        return 0;
-    }
-    match tensor.exotic_fact() {
-        Ok(Some(fact)) => fact.mem_size().to_i64().map_or(0, i64::unsigned_abs),
-        _ => (tensor.volume() * tensor.datum_type().size_of()) as u64,
-    }
 }

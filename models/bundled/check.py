@@ -1,0 +1,49 @@
+"""Runs the bundled models through onnxruntime on their samples, by their manifests alone, and prints right and wrong. A hand tool."""
+
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True  # nothing but the models' own files may lie in these folders
+sys.path.insert(0, str(HERE))
+
+import common
+import numpy as np
+
+
+def judge(output: np.ndarray, truth: str, task: dict) -> tuple[str, bool]:
+    """The answer that a row of output means, and whether it is right; a reading within 2.5 times the promised mean error is."""
+    if task["kind"] == "classify":
+        answer = task["labels"][int(output.argmax())]
+        return answer, answer == truth
+    if task["kind"] == "regress":
+        value = float(np.clip(output.item() * task.get("scale", 1) + task.get("offset", 0), task["minimum"], task["maximum"]))
+        return f"{value:.2f} {task['unit']}", abs(value - float(truth)) <= 0.05 * (task["maximum"] - task["minimum"])
+    answer = "anomalous" if output.item() >= task["threshold"] else "normal"
+    return f"{answer} ({output.item():.2f})", answer == truth
+
+
+def main() -> None:
+    for folder in sorted(file.parent for file in HERE.glob("*/manifest.toml")):
+        manifest = common.read_manifest(folder)
+        for name, digest in manifest["sha256"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                sys.exit(f"{folder.name}/{name} is not what the manifest says: run {folder.name}/train.py again")
+        run = common.Runner(folder / manifest["file"])
+        right = 0
+        for sample in manifest["samples"]:
+            row = common.sample_row(folder / sample["file"], manifest)[None]
+            answer, good = judge(run(row)[0], sample["truth"], manifest["task"])
+            right += good
+            print(f"{manifest['name']:8} {sample['file']:28} truth {sample['truth']:10} answer {answer:20} {'right' if good else 'WRONG'}")
+        begin = time.perf_counter()
+        for _ in range(100):
+            run(row)
+        each = (time.perf_counter() - begin) * 10
+        print(f"{manifest['name']:8} {right} of {len(manifest['samples'])} right; {each:.2f} ms an inference at batch 1, onnxruntime, 1 thread\n")
+
+
+if __name__ == "__main__":
+    main()

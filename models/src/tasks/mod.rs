@@ -1,0 +1,128 @@
+//! Tasks: payloads become the inputs of a network, its outputs become answers, as the manifest says.
+
+mod answer;
+mod picture;
+mod sound;
+mod tensors;
+
+use crate::LoadError;
+use crate::manifest::{Colour, FILE_NAME, Layout, Manifest, Task};
+use hearth_api::tensor::{Datatype, Tensor, TensorMetadata, f32_to_half};
+use hearth_api::{Answer, ContentType, Fault, Payload};
+use std::path::Path;
+
+/// Turns payloads into inputs and outputs into answers, for one model.
+#[derive(Debug)]
+pub struct Codec {
+    task: Task,
+    source: Source,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+}
+
+/// What else than tensors a model takes.
+#[derive(Debug)]
+enum Source {
+    Tensors,
+    Picture(picture::Picture),
+    Sound(sound::Sound),
+}
+
+/// A payload, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Inputs of one request, in the order they came; several rows where a recording has several windows.
+    pub inputs: Vec<Tensor>,
+    /// Names of the outputs asked for; empty for all.
+    pub wanted: Vec<String>,
+}
+
+impl Codec {
+    /// The codec of a model with this manifest and these inputs and outputs.
+    pub fn new(manifest: &Manifest, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<Codec, LoadError> {
+        let wrong = |what: String, mend: &str| LoadError::invalid(Path::new(FILE_NAME), what, mend);
+        let source = match (&manifest.image, &manifest.sound, inputs) {
+            (None, None, _) => Source::Tensors,
+            (Some(image), _, [input]) => Source::Picture(picture::Picture::new(image, input).map_err(|w| wrong(w, "correct [image]"))?),
+            (_, Some(sound), [input]) => Source::Sound(sound::Sound::new(sound, input).map_err(|w| wrong(w, "correct [sound]"))?),
+            _ => {
+                let what = format!("it takes pictures or sound, but the graph has {} inputs", inputs.len());
+                return Err(wrong(what, "such a model has one input; serve this one with tensors"));
+            }
+        };
+        answer::fits(&manifest.task, inputs, outputs).map_err(|w| wrong(w, "correct [task]"))?;
+        Ok(Codec { task: manifest.task.clone(), source, inputs: inputs.to_vec(), outputs: outputs.to_vec() })
+    }
+
+    /// Reads a payload. What is wrong with it is a `bad-request` or `too-large` that says what would be right.
+    pub fn decode(&self, payload: &Payload) -> Result<Decoded, Fault> {
+        if payload.bytes.is_empty() {
+            return Err(Fault::bad_request(format!("the payload is empty; this model takes {}", self.takes())));
+        }
+        let single = |input| Ok(Decoded { inputs: vec![input], wanted: Vec::new() });
+        match (payload.content_type, &self.source) {
+            (ContentType::Json | ContentType::Binary { .. }, _) => tensors::decode(payload, &self.inputs, &self.outputs),
+            (ContentType::Jpeg | ContentType::Png, Source::Picture(picture)) => single(picture.decode(payload)?),
+            (ContentType::Wav, Source::Sound(sound)) => single(sound.decode(&payload.bytes)?),
+            (other, _) => Err(Fault::bad_request(format!("this model does not take {}; it takes {}", other.as_str(), self.takes()))),
+        }
+    }
+
+    /// Turns the outputs for a payload into its answer.
+    pub fn encode(&self, decoded: &Decoded, outputs: Vec<Tensor>) -> Result<Answer, Fault> {
+        answer::encode(&self.task, decoded, outputs)
+    }
+
+    fn takes(&self) -> String {
+        let own = match &self.source {
+            Source::Tensors => "",
+            Source::Picture(_) => "image/jpeg, image/png, ",
+            Source::Sound(_) => "audio/wav, ",
+        };
+        format!("{own}application/json and application/octet-stream (Open Inference Protocol v2)")
+    }
+}
+
+/// The shape of `rows` rows of `elements` each in this input: its own where that is fixed, else `usual` after the batch.
+fn shape_of(input: &TensorMetadata, elements: usize, usual: &[usize]) -> Result<Vec<usize>, String> {
+    let describe = || format!("input {:?} has shape {:?}, which does not hold {elements} elements a row", input.name, input.shape);
+    let Some(row) = input.shape.get(1..) else { return Err(describe()) };
+    if row.iter().all(|d| *d >= 0) {
+        let fixed: Vec<usize> = row.iter().map(|d| d.unsigned_abs() as usize).collect();
+        return if fixed.iter().product::<usize>() == elements { Ok(fixed) } else { Err(describe()) };
+    }
+    let fits = row.len() == usual.len() && row.iter().zip(usual).all(|(d, u)| *d < 0 || *d == *u as i64);
+    if fits { Ok(usual.to_vec()) } else { Err(describe()) }
+}
+
+/// A tensor of floats in the type that an input has.
+fn floats(input: &TensorMetadata, shape: Vec<usize>, elements: &[f32]) -> Tensor {
+    let mut tensor = Tensor::from_f32(input.name.clone(), shape, elements);
+    match input.datatype {
+        Datatype::Fp16 => {
+            tensor.datatype = Datatype::Fp16;
+            tensor.data = elements.iter().flat_map(|x| f32_to_half(*x).to_le_bytes()).collect::<Vec<u8>>().into();
+        }
+        Datatype::Fp64 => {
+            tensor.datatype = Datatype::Fp64;
+            tensor.data = elements.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect::<Vec<u8>>().into();
+        }
+        _ => {}
+    }
+    tensor
+}
+
+fn is_float(datatype: Datatype) -> bool {
+    matches!(datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64)
+}
+
+/// Dimensions of a picture's row.
+fn picture_shape(layout: Layout, colour: Colour, width: usize, height: usize) -> [usize; 3] {
+    match layout {
+        Layout::Nchw => [colour.channels(), height, width],
+        Layout::Nhwc => [height, width, colour.channels()],
+    }
+}
+
+#[cfg(test)]
+mod tests;
