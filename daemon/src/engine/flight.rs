@@ -348,7 +348,9 @@ mod tests {
     fn a_clean_end_and_a_day_forget() {
         let directory = tempfile::tempdir().unwrap();
         die_in_step(directory.path(), 0, &["a"]);
-        assert_eq!(open(directory.path(), 23).deaths(|| request("a")), 1);
+        // A death counts from when it is found.
+        assert_eq!(open(directory.path(), 1).deaths(|| request("a")), 1);
+        assert_eq!(open(directory.path(), 24).deaths(|| request("a")), 1);
         assert_eq!(open(directory.path(), 25).deaths(|| request("a")), 0);
         die_in_step(directory.path(), 30, &["a"]);
         open(directory.path(), 30).end_clean();

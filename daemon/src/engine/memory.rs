@@ -1,8 +1,11 @@
-//! How much memory the models may take: what the configuration says, or what the cgroup and the board leave free.
+//! How much memory the models may take: what the configuration says, or what the cgroup and the board leave free; and
+//! who leaves when one more wants room.
 
+use hearth_api::ModelName;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
 /// Kept free for requests, doors and the rest of the board: an eighth, within these bounds.
@@ -40,7 +43,8 @@ impl MemoryBudget {
         }
         let cgroup = cgroup_limit(root).map(|bytes| (bytes, Source::Cgroup));
         let available = memory_available(root).map(|bytes| (bytes, Source::Available));
-        let (bytes, source) = [cgroup, available].into_iter().flatten().min_by_key(|(bytes, _)| *bytes).unwrap_or((UNKNOWN, Source::Unknown));
+        let (bytes, source) =
+            [cgroup, available].into_iter().flatten().min_by_key(|(bytes, _)| *bytes).unwrap_or((UNKNOWN, Source::Unknown));
         let reserve = (bytes / 8).clamp(*RESERVE.start(), *RESERVE.end());
         MemoryBudget { bytes: bytes.saturating_sub(reserve), source }
     }
@@ -86,9 +90,57 @@ fn memory_available(root: &Path) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// A model in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resident<'a> {
+    pub(super) name: &'a ModelName,
+    pub(super) bytes: u64,
+    /// Never leaves.
+    pub(super) pinned: bool,
+    /// A step of it is at work: its memory would not be free at once.
+    pub(super) running: bool,
+    /// Requests wait for it.
+    pub(super) has_work: bool,
+    pub(super) last_used: Instant,
+}
+
+/// Whether there is room for one more model.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Once these have left; often nobody has to.
+    After(Vec<ModelName>),
+    /// Not before some of the others have less to do.
+    Later,
+    /// Not even if everyone left who can; this many bytes could be had.
+    Never { available: u64 },
+}
+
+/// Makes room for `needed` bytes: the idle leave first, the longest unused of them before the others; those that have
+/// work only when the model has waited for its turn (`take_turns`).
+pub(super) fn make_room(budget: u64, needed: u64, residents: &[Resident], take_turns: bool) -> Room {
+    let pinned: u64 = residents.iter().filter(|r| r.pinned).map(|r| r.bytes).sum();
+    let available = budget.saturating_sub(pinned);
+    if needed > available {
+        return Room::Never { available };
+    }
+    let mut held: u64 = residents.iter().map(|r| r.bytes).sum();
+    let mut candidates: Vec<&Resident> = residents.iter().filter(|r| !r.pinned && !r.running && (take_turns || !r.has_work)).collect();
+    candidates.sort_by_key(|r| (r.has_work, r.last_used));
+    let mut leave = Vec::new();
+    for candidate in candidates {
+        if held.saturating_add(needed) <= budget {
+            break;
+        }
+        held -= candidate.bytes;
+        leave.push(candidate.name.clone());
+    }
+    if held.saturating_add(needed) <= budget { Room::After(leave) } else { Room::Later }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn board(cgroup: &[(&str, &str)], available_kib: Option<u64>) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -135,5 +187,32 @@ mod tests {
     #[test]
     fn this_machine_has_memory() {
         assert!(MemoryBudget::new(None, Path::new("/")).bytes > 0);
+    }
+
+    #[test]
+    fn the_longest_unused_idle_model_leaves_first() {
+        let names: Vec<ModelName> = ["a", "b", "c", "d"].iter().map(|n| ModelName::new(n).unwrap()).collect();
+        let start = Instant::now();
+        let resident = |i: usize, age: u64| Resident {
+            name: &names[i],
+            bytes: 10,
+            pinned: false,
+            running: false,
+            has_work: false,
+            last_used: start + Duration::from_secs(100 - age),
+        };
+        let (a, b) = (resident(0, 50), resident(1, 60));
+        let busy = Resident { has_work: true, ..resident(2, 90) };
+        let pinned = Resident { pinned: true, ..resident(3, 99) };
+        let all = [a, b, busy, pinned];
+        let leave = |indices: &[usize]| Room::After(indices.iter().map(|i| names[*i].clone()).collect());
+        assert_eq!(make_room(50, 10, &all, false), leave(&[]));
+        assert_eq!(make_room(40, 10, &all, false), leave(&[1]));
+        assert_eq!(make_room(40, 20, &all, false), leave(&[1, 0]));
+        assert_eq!(make_room(40, 30, &all, false), Room::Later);
+        assert_eq!(make_room(40, 30, &all, true), leave(&[1, 0, 2]));
+        assert_eq!(make_room(40, 31, &all, true), Room::Never { available: 30 });
+        let running = Resident { running: true, ..a };
+        assert_eq!(make_room(20, 10, &[running, pinned], true), Room::Later);
     }
 }

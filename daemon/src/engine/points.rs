@@ -68,12 +68,14 @@ impl Points {
         if let Some(attempt) = self.attempt.filter(|a| within(&a.shape)) {
             return Some(attempt.shape);
         }
-        let item_us = self.measured.iter().map(|((batch, _), m)| m.latency_us / f64::from(*batch)).reduce(f64::min).unwrap_or(0.0);
+        // Time of an item on one thread, at best.
+        let item_us = |((batch, threads), m): (&Shape, &Measured)| m.latency_us * f64::from(*threads) / f64::from(*batch);
+        let item_us = self.measured.iter().map(item_us).reduce(f64::min).unwrap_or(0.0);
         self.grid
             .iter()
             .copied()
             .filter(|shape| within(shape) && !self.measured.contains_key(shape))
-            .find(|shape| item_us * f64::from(shape.0) <= LONGEST_RUN.as_secs_f64() * 1e6)
+            .find(|shape| item_us * f64::from(shape.0) / f64::from(shape.1) <= LONGEST_RUN.as_secs_f64() * 1e6)
     }
 
     /// A measuring run of `shape` took this long, and this much CPU time in all. True when the published points changed.
@@ -81,7 +83,9 @@ impl Points {
         let run = Measured { latency_us: took.as_secs_f64() * 1e6, cpu_us_per_item: cpu.as_secs_f64() * 1e6 / f64::from(shape.0) };
         let attempt = match self.attempt {
             // The second run replaces the warm-up.
-            Some(a) if a.shape == shape && (a.runs == 1 || run.latency_us < a.best.latency_us) => Attempt { shape, runs: a.runs + 1, best: run },
+            Some(a) if a.shape == shape && (a.runs == 1 || run.latency_us < a.best.latency_us) => {
+                Attempt { shape, runs: a.runs + 1, best: run }
+            }
             Some(a) if a.shape == shape => Attempt { runs: a.runs + 1, ..a },
             _ => Attempt { shape, runs: 1, best: run },
         };
@@ -158,10 +162,9 @@ mod tests {
     #[test]
     fn nothing_is_measured_outside_the_bounds_or_for_too_long() {
         let mut points = Points::new(8, 4, &[]);
-        fill(&mut Points::new(8, 4, &[]), MS);
         assert_eq!(points.next(1, 1), Some((1, 1)));
         let shapes = fill(&mut points, 600 * MS);
-        assert!(shapes.contains(&(2, 1)) && !shapes.contains(&(8, 1)), "{shapes:?}");
+        assert!(shapes.contains(&(2, 1)) && shapes.contains(&(8, 4)) && !shapes.contains(&(8, 1)), "{shapes:?}");
         assert_eq!(Points::new(8, 4, &[]).next(0, 0), None);
     }
 
