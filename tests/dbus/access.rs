@@ -1,9 +1,11 @@
 //! Who may do what, how much of it, and what ends when a caller leaves.
 
-use crate::client::{Options, PATIENCE, Stage, call, fault, faults, home, infer, limit, manager, model, objects, seven, tensor, until, wait_for_name};
+use crate::client::{
+    Options, PATIENCE, Stage, call, fault, faults, home, infer, limit, manager, model, objects, seven, tensor, until, wait_for_name,
+};
 use futures_util::StreamExt;
-use hearth_api::dbus::{MODEL_INTERFACE, model_path};
 use hearth_api::ModelName;
+use hearth_api::dbus::{MODEL_INTERFACE, model_path};
 use hearth_tests::bus::{Bus, CLOSED, repository};
 use hearth_tests::onnx;
 use std::collections::HashMap;
@@ -64,9 +66,9 @@ async fn objects_come_and_go_with_the_models() -> anyhow::Result<()> {
     let (mut added, mut removed) = (managed.receive_interfaces_added().await?, managed.receive_interfaces_removed().await?);
     let folder = tempfile::tempdir()?;
     onnx::negate(folder.path())?;
-    let files: Vec<(&str, File)> =
-        ["manifest.toml", "model.onnx"].into_iter().map(|name| Ok((name, File::open(folder.path().join(name))?))).collect::<std::io::Result<_>>()?;
-    let files: Vec<(&str, Fd<'_>)> = files.iter().map(|(name, file)| (*name, Fd::from(file))).collect();
+    // As for payloads: bytes, or a descriptor.
+    let (manifest, onnx) = (std::fs::read(folder.path().join("manifest.toml"))?, File::open(folder.path().join("model.onnx"))?);
+    let files = vec![("manifest.toml", Variant::from(manifest)), ("model.onnx", Variant::from(Fd::from(std::os::fd::OwnedFd::from(onnx))))];
     let installed: (String, String) = call(&manager, "Install", &("", files, Options::new())).await?;
     assert_eq!(installed, ("negate".into(), "1.0".into()));
     let signal = tokio::time::timeout(PATIENCE, added.next()).await?.expect("a signal");
@@ -86,32 +88,36 @@ async fn a_change_of_a_model_is_told() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;
     let negate = model(&client, "negate").await?;
-    let properties = zbus::fdo::PropertiesProxy::builder(&client).destination(negate.destination().to_owned())
+    let properties = zbus::fdo::PropertiesProxy::builder(&client)
+        .destination(negate.destination().to_owned())
         .path(negate.path().to_owned())
         .build()
         .await?;
     let mut changes = properties.receive_properties_changed().await?;
     let () = call(&negate, "Load", &(true,)).await?;
-    let mut told = HashMap::new();
     tokio::time::timeout(PATIENCE, async {
-        while told.get("Pinned") != Some(&"true".to_owned()) || told.get("State") != Some(&"\"ready\"".to_owned()) {
-            let change = changes.next().await.expect("a signal");
-            let change = change.args().expect("well formed");
-            told.extend(change.changed_properties().iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        while let Some(change) = changes.next().await {
+            let change = change.args()?;
+            if change.changed_properties().get("Pinned").is_some_and(|pinned| *pinned == Variant::Bool(true)) {
+                return Ok(());
+            }
         }
+        anyhow::bail!("the bus went away")
     })
-    .await?;
+    .await??;
+    until("it is ready", async || Ok(negate.get_property::<String>("State").await? == "ready")).await?;
     assert!(negate.get_property::<u64>("MemoryBytes").await? > 0);
     let () = call(&negate, "Unload", &()).await?;
-    assert!(!negate.get_property::<bool>("Pinned").await?);
-    Ok(())
+    until("it is not pinned any more", async || Ok(!negate.get_property::<bool>("Pinned").await?)).await
 }
 
 /// The shipped policy, for the user and group that run the test.
 fn shipped_policy() -> anyhow::Result<String> {
     let policy = std::fs::read_to_string(repository("systemd/dbus-1/system.d/org.hearthd.Inference1.conf"))?;
     let me = rustix::process::geteuid().as_raw().to_string();
-    let policy = policy.replace("user=\"hearth\"", &format!("user=\"{me}\"")).replace("group=\"hearth\"", &format!("group=\"{}\"", rustix::process::getegid().as_raw()));
+    let policy = policy
+        .replace("user=\"hearth\"", &format!("user=\"{me}\""))
+        .replace("group=\"hearth\"", &format!("group=\"{}\"", rustix::process::getegid().as_raw()));
     let (begin, end) = (policy.find("<busconfig>").expect("a busconfig"), policy.find("</busconfig>").expect("its end"));
     Ok(policy[begin + "<busconfig>".len()..end].to_owned())
 }

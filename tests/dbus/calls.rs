@@ -42,7 +42,11 @@ async fn large_tensors_go_both_ways_as_sealed_memfds() -> anyhow::Result<()> {
     let x = Tensor::from_f32("x", vec![1, elements.len()], &elements);
     let (payload, header) = hearth_api::tensor::to_binary(serde_json::Map::new(), std::slice::from_ref(&x));
     // The request says inputs where an answer says outputs.
-    let payload = String::from_utf8_lossy(&payload[..header]).replacen("outputs", "inputs", 1).into_bytes().into_iter().chain(payload[header..].iter().copied());
+    let payload = String::from_utf8_lossy(&payload[..header])
+        .replacen("outputs", "inputs", 1)
+        .into_bytes()
+        .into_iter()
+        .chain(payload[header..].iter().copied());
     let payload: Vec<u8> = payload.collect();
     let options = Options::from([("header_length", Variant::from(header as u64 - 1))]);
     let (result_type, result, info) = infer(&negate, "application/octet-stream", Fd::from(sealed(&payload)?).into(), options).await?;
@@ -76,7 +80,13 @@ async fn what_is_wrong_with_a_call_is_a_named_error() -> anyhow::Result<()> {
         (Variant::from(vec![1u8]), "", none(), "BadRequest", "send a content type"),
         (Variant::from(vec![1u8]), "image/png", Options::from([("speed", Variant::from(1u8))]), "BadRequest", "\"speed\" is not known"),
         (Variant::from(vec![1u8]), "image/png", Options::from([("timeout_ms", Variant::from(0u32))]), "BadRequest", "timeout_ms"),
-        (Variant::from(vec![1u8]), "image/png", Options::from([("header_length", Variant::from(1u32))]), "BadRequest", "header_length belongs to"),
+        (
+            Variant::from(vec![1u8]),
+            "image/png",
+            Options::from([("header_length", Variant::from(1u32))]),
+            "BadRequest",
+            "header_length belongs to",
+        ),
         (Variant::from(Vec::<u8>::new()), "image/png", none(), "BadRequest", ""),
     ] {
         let (found, message, details) = fault(infer(&digits, content_type, payload, options).await);
@@ -97,7 +107,8 @@ async fn a_payload_over_the_limit_is_refused_before_it_is_read() -> anyhow::Resu
     let _daemon = home.start(&format!("[dbus]\nbus = {:?}\n[limits]\npayload_kb = 64\n", bus.address()))?;
     let client = bus.connect().await?;
     wait_for_name(&client).await?;
-    let (name, message, details) = fault(infer(&model(&client, "digits").await?, "image/png", Fd::from(sealed(&[0; 65_537])?).into(), Options::new()).await);
+    let (name, message, details) =
+        fault(infer(&model(&client, "digits").await?, "image/png", Fd::from(sealed(&[0; 65_537])?).into(), Options::new()).await);
     assert_eq!((name.as_str(), limit(&details)), ("TooLarge", Some(("payload_bytes".into(), 65_536))), "{message}");
     Ok(())
 }
@@ -199,7 +210,8 @@ async fn the_manager_lists_what_is_installed() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;
     let models: Vec<(OwnedObjectPath, String, String, String)> = manager(&client).await?.call("ListModels", &()).await?;
-    let listed: Vec<(&str, &str, &str)> = models.iter().map(|(path, name, version, _)| (path.as_str(), name.as_str(), version.as_str())).collect();
+    let listed: Vec<(&str, &str, &str)> =
+        models.iter().map(|(path, name, version, _)| (path.as_str(), name.as_str(), version.as_str())).collect();
     assert_eq!(
         listed,
         [

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use zbus::{Connection, OwnedObjectPath, Variant};
 
 async fn introspect(client: &Connection, path: &str) -> anyhow::Result<String> {
-    let proxy = zbus::fdo::IntrospectableProxy::builder(client).destination(BUS_NAME)?.path(path.to_owned())?.build().await?;
+    let proxy = zbus::fdo::IntrospectableProxy::builder(client).destination(BUS_NAME).path(path.to_owned()).build().await?;
     Ok(proxy.introspect().await?)
 }
 
@@ -41,7 +41,10 @@ async fn the_served_interfaces_are_those_of_the_contract() -> anyhow::Result<()>
             std::fs::write(&golden, &served)?;
         }
         let written = std::fs::read_to_string(&golden)?;
-        assert_eq!(served, written, "{name} is not what the contract says; if that is meant, run this with UPDATE_CONTRACT=1 and mind the version");
+        assert_eq!(
+            served, written,
+            "{name} is not what the contract says; if that is meant, run this with UPDATE_CONTRACT=1 and mind the version"
+        );
     }
     assert!(introspect(&client, ROOT_PATH).await?.contains("org.freedesktop.DBus.ObjectManager"));
     Ok(())
@@ -65,7 +68,7 @@ for line in sys.stdin:
 async fn what_goes_in_and_out_is_what_the_schemas_say() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;
-    let mut replies = Vec::new();
+    let mut replies: Vec<(serde_json::Value, bool)> = Vec::new();
     for (name, content_type, payload) in [("digits", "image/png", seven()?), ("negate", "application/json", tensor(&[1.0, -2.0]))] {
         let (_, result, _) = infer(&model(&client, name).await?, content_type, payload.into(), Options::new()).await?;
         replies.push((serde_json::from_slice(&bytes(result)?)?, true));
@@ -90,7 +93,8 @@ async fn what_goes_in_and_out_is_what_the_schemas_say() -> anyhow::Result<()> {
     let mut python = Command::new("/usr/bin/python3").args(["-c", VALIDATE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut input = python.stdin.take().expect("piped");
     for (schema, documents) in documents {
-        let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(repository(&format!("daemon/api/contract/{schema}.schema.json")))?)?;
+        let schema: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(repository(&format!("daemon/api/contract/{schema}.schema.json")))?)?;
         writeln!(input, "{}", serde_json::to_string(&(schema, documents))?)?;
     }
     drop(input);

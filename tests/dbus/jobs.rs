@@ -8,7 +8,8 @@ use hearth_tests::bus::bytes;
 use zbus::{Connection, OwnedObjectPath, Proxy, Variant};
 
 async fn submit(client: &Connection, name: &str, content_type: &str, payload: Vec<u8>) -> zbus::Result<Proxy<'static>> {
-    let path: OwnedObjectPath = call(&model(client, name).await?, "Submit", &(content_type, Variant::from(payload), Options::new())).await?;
+    let path: OwnedObjectPath =
+        call(&model(client, name).await?, "Submit", &(content_type, Variant::from(payload), Options::new())).await?;
     proxy(client, path.as_str(), JOB_INTERFACE).await
 }
 

@@ -38,8 +38,7 @@ async fn peers_have_the_same_objects_without_a_bus() -> anyhow::Result<()> {
     assert!(managed.keys().any(|path| path.as_str() == model_path(&ModelName::new("digits").expect("a name"))));
     // The same user may manage.
     let () = call(&digits, "Load", &(true,)).await?;
-    assert!(digits.get_property::<bool>("Pinned").await?);
-    Ok(())
+    until("it is pinned", async || Ok(digits.get_property::<bool>("Pinned").await?)).await
 }
 
 #[tokio::test]
@@ -77,7 +76,7 @@ async fn a_peer_hears_the_end_of_its_job() -> anyhow::Result<()> {
 async fn a_socket_that_a_killed_daemon_left_is_replaced() -> anyhow::Result<()> {
     let home = home()?;
     let mut killed = start(&home)?;
-    connect(&home).await?;
+    connect(&home).await?.close().await?;
     killed.signal(Signal::KILL)?;
     killed.wait()?;
     assert!(home.path("peer").exists());

@@ -71,7 +71,10 @@ fn model(nodes: Vec<Message>, constants: Vec<Message>, input: Message, output: M
 
 fn write(directory: &Path, name: &str, max_batch: u32, onnx: &[u8]) -> anyhow::Result<()> {
     let mut manifest = String::new();
-    writeln!(manifest, "name = {name:?}\nversion = \"1.0\"\ndescription = \"for tests\"\nlicence = \"MIT OR Apache-2.0\"\norigin = \"tests/kit\"")?;
+    writeln!(
+        manifest,
+        "name = {name:?}\nversion = \"1.0\"\ndescription = \"for tests\"\nlicence = \"MIT OR Apache-2.0\"\norigin = \"tests/kit\""
+    )?;
     writeln!(manifest, "file = \"model.onnx\"\n[batch]\nmax = {max_batch}\nmax_delay_ms = 1.0\n[task]\nkind = \"tensor\"")?;
     std::fs::write(directory.join("manifest.toml"), manifest)?;
     std::fs::write(directory.join("model.onnx"), onnx)?;

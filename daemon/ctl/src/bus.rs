@@ -143,6 +143,9 @@ impl BusClient {
     }
 }
 
+/// Descriptors in a message: dbus-daemon's default limit; one more, and it cuts the connection.
+const DESCRIPTORS: usize = 16;
+
 /// What GetManagedObjects returns: path, interface, property.
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
 
@@ -205,10 +208,25 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Installs a model from files; the daemon reads them through their descriptors, so it need not see their folder.
+    /// Installs a model from files; the daemon need not see their folder. The largest travel as descriptors, of which a bus
+    /// lets so many into a message, the others as bytes.
     pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<(String, String), CallError> {
-        let files: Vec<(&str, zbus::Fd<'_>)> = files.iter().map(|(name, file)| (name.as_str(), zbus::Fd::from(file))).collect();
-        self.call("Install", &(name, files, Dictionary::new())).await
+        let unreadable = |error: std::io::Error| CallError::Unreachable(anyhow::Error::new(error).context("a file of the model cannot be read"));
+        let mut sized = files.iter().map(|(name, file)| Ok((file.metadata()?.len(), name, file))).collect::<std::io::Result<Vec<_>>>().map_err(unreadable)?;
+        sized.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
+        let mut sent: Vec<(&str, Variant<'_>)> = Vec::with_capacity(files.len());
+        for (i, (bytes, name, file)) in sized.into_iter().enumerate() {
+            let content = if i < DESCRIPTORS {
+                Variant::from(zbus::Fd::from(file))
+            } else {
+                let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+                let mut file = file;
+                file.read_to_end(&mut content).map_err(unreadable)?;
+                Variant::from(content)
+            };
+            sent.push((name, content));
+        }
+        self.call("Install", &(name, sent, Dictionary::new())).await
     }
 
     /// Calls a method of the manager's.

@@ -1,9 +1,12 @@
 //! The manager: what the daemon is, what it has, and the administration of its models.
 
-use super::Link;
+use super::caller::Call;
 use super::error::CallError;
+use super::options::Options;
+use super::payload::Incoming;
+use super::{Link, administration};
 use crate::engine::Stats;
-use hearth_api::{CONTRACT_VERSION, RequestId};
+use hearth_api::{CONTRACT_VERSION, Fault, RequestId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use zbus::message::Header;
@@ -18,6 +21,14 @@ impl Manager {
     /// The manager of this connection.
     pub(super) fn new(link: Arc<Link>) -> Manager {
         Manager { link }
+    }
+
+    /// A call that takes the right to manage models.
+    async fn administer(&self, connection: &Connection, header: &Header<'_>) -> Result<Call, Fault> {
+        let caller = self.link.caller(header)?;
+        let call = self.link.callers.call(&caller)?;
+        self.link.authorise(connection, header).await?;
+        Ok(call)
     }
 }
 
@@ -64,11 +75,64 @@ impl Manager {
         Ok(key.is_some())
     }
 
-    /// Looks at the store again. Takes the right to manage models.
+    /// Installs a model and lets it serve: checked in a process of its own first, and refused with the reason if it fails.
+    ///
+    /// files: manifest.toml and what it names, by relative path, or one .onnx file, which name then gives a name.
+    /// Each is ay, or h: a descriptor of a regular file. A bus lets at most 16 descriptors into a message.
+    /// options: none yet. Takes the right to manage models, as all below does.
+    #[zbus(out_args("model", "version"))]
+    async fn install(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        name: String,
+        files: Vec<(String, Incoming)>,
+        options: Options,
+    ) -> Result<(String, String), CallError> {
+        let _call = self.administer(connection, &header).await?;
+        options.into_none()?;
+        Ok(administration::install(&self.link.door, name, files).await?)
+    }
+
+    /// Removes a version of a model; all of them where it is empty.
+    async fn remove(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        model: String,
+        version: String,
+    ) -> Result<(), CallError> {
+        let _call = self.administer(connection, &header).await?;
+        Ok(administration::remove(&self.link.door, model, version).await?)
+    }
+
+    /// Lets another installed version serve.
+    async fn activate(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        model: String,
+        version: String,
+    ) -> Result<(), CallError> {
+        let _call = self.administer(connection, &header).await?;
+        Ok(administration::activate(&self.link.door, model, version).await?)
+    }
+
+    /// Lets the version serve that did before; returns it.
+    #[zbus(out_args("version"))]
+    async fn roll_back(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        model: String,
+    ) -> Result<String, CallError> {
+        let _call = self.administer(connection, &header).await?;
+        Ok(administration::roll_back(&self.link.door, model).await?)
+    }
+
+    /// Looks at the store again, for one that was changed by hand.
     async fn rescan(&self, #[zbus(header)] header: Header<'_>, #[zbus(connection)] connection: &Connection) -> Result<(), CallError> {
-        let caller = self.link.caller(&header)?;
-        let _call = self.link.callers.call(&caller)?;
-        self.link.authorise(connection, &header).await?;
+        let _call = self.administer(connection, &header).await?;
         self.link.door.engine.rescan().await;
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! ```
 //! `daemon/api/contract` holds the introspection of each interface.
 
+mod administration;
 mod authority;
 mod bus;
 mod caller;
@@ -65,6 +66,8 @@ struct Door {
     engine: Engine,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     heat: watch::Receiver<Heat>,
+    /// Held by whoever changes the store.
+    administration: tokio::sync::Mutex<()>,
 }
 
 /// One connection, as its objects see it.
@@ -106,7 +109,8 @@ impl Link {
 /// A bus or socket that cannot be served is tried again, and so is a bus that goes away.
 pub async fn serve(bus: Bus, settings: Settings, engine: Engine, heat: watch::Receiver<Heat>, shutdown: CancellationToken) {
     let Settings { node, limits, models, .. } = settings;
-    let door = Arc::new(Door { node, limits, models, snapshot: engine.watch(), engine, heat });
+    let door =
+        Arc::new(Door { node, limits, models, snapshot: engine.watch(), engine, heat, administration: tokio::sync::Mutex::default() });
     match bus {
         Bus::Peer(path) => peer::serve(&path, &door, &shutdown).await,
         bus => bus::serve(&bus, &door, &shutdown).await,
@@ -114,7 +118,10 @@ pub async fn serve(bus: Bus, settings: Settings, engine: Engine, heat: watch::Re
 }
 
 /// Tries until it works, saying each time why it did not; none once `shutdown` is cancelled.
-async fn until_open<T>(shutdown: &CancellationToken, open: impl AsyncFn() -> Result<T, OpenError>) -> Option<T> {
+async fn until_open<T, F>(shutdown: &CancellationToken, open: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, OpenError>>,
+{
     let (mut pause, longest) = RETRY;
     shutdown
         .run_until_cancelled(async {
