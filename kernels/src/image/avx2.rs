@@ -1,7 +1,7 @@
 //! The image kernels for AVX2. The same integer sums as the scalar ones in another order, and the same float operations.
 
 use super::scalar::{self, rounding};
-use super::weights::Weights;
+use super::weights::{STEP, Weights};
 use super::{FRACTION, LANES, Pattern};
 use std::arch::x86_64::*;
 
@@ -50,19 +50,23 @@ pub(super) fn blend_rows(rows: &[u8], stride: usize, weights: &[i16], bits: u32,
 pub(super) fn blend_columns_grey(row: &[i16], weights: &Weights, out: &mut [u8]) {
     let (shift, half) = rounding(weights);
     for (position, out) in out.iter_mut().enumerate() {
-        let (start, weights) = weights.at(position);
-        let pixels = &row[start..start + weights.len()];
-        let ((pixels, pixels_left), (weights, weights_left)) = (pixels.as_chunks::<8>(), weights.as_chunks::<8>());
+        let (start, weights) = weights.padded(position);
+        let pixels = row[start..][..weights.len() * STEP].as_chunks::<STEP>().0;
+        let ((pixels, pixels_left), (weights, weights_left)) = (pixels.as_chunks::<2>(), weights.as_chunks::<2>());
         let mut sums = _mm_setzero_si128();
         for (pixels, weights) in pixels.iter().zip(weights) {
-            // SAFETY: both are arrays of 8 `i16`.
+            // SAFETY: both are 2 x 4 `i16`.
             let (pixels, weights) = unsafe { (_mm_loadu_si128(pixels.as_ptr().cast()), _mm_loadu_si128(weights.as_ptr().cast())) };
+            sums = _mm_add_epi32(sums, _mm_madd_epi16(pixels, weights));
+        }
+        for (pixels, weights) in pixels_left.iter().zip(weights_left) {
+            // SAFETY: both are 4 `i16`.
+            let (pixels, weights) = unsafe { (_mm_loadl_epi64(pixels.as_ptr().cast()), _mm_loadl_epi64(weights.as_ptr().cast())) };
             sums = _mm_add_epi32(sums, _mm_madd_epi16(pixels, weights));
         }
         sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
         sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums));
-        let left: i32 = pixels_left.iter().zip(weights_left).map(|(&pixel, &weight)| i32::from(pixel) * i32::from(weight)).sum();
-        *out = ((_mm_cvtsi128_si32(sums) + left + half) >> shift) as u8;
+        *out = ((_mm_cvtsi128_si32(sums) + half) >> shift) as u8;
     }
 }
 
@@ -70,6 +74,7 @@ pub(super) fn blend_columns_grey(row: &[i16], weights: &Weights, out: &mut [u8])
 #[target_feature(enable = "avx2")]
 pub(super) fn blend_columns_rgb(row: &[i16], weights: &Weights, out: &mut [u8]) {
     let (shift, half) = rounding(weights);
+    let (shift, half) = (_mm_cvtsi32_si128(shift as i32), _mm_set1_epi32(half));
     let (row, _) = row.as_chunks::<3>();
     let (out, _) = out.as_chunks_mut::<3>();
     // Of the 8 values at pixel 0: red, green, blue of pixels 0 and 1 side by side. Of those that end with pixel 3: pixels 2 and 3.
@@ -80,9 +85,8 @@ pub(super) fn blend_columns_rgb(row: &[i16], weights: &Weights, out: &mut [u8]) 
     );
     let lanes = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     for (position, out) in out.iter_mut().enumerate() {
-        let (start, weights) = weights.at(position);
-        let pixels = &row[start..start + weights.len()];
-        let ((pixels, pixels_left), (weights, weights_left)) = (pixels.as_chunks::<4>(), weights.as_chunks::<4>());
+        let (start, weights) = weights.padded(position);
+        let pixels = row[start..][..weights.len() * STEP].as_chunks::<STEP>().0;
         let mut sums = _mm256_setzero_si256();
         for (pixels, weights) in pixels.iter().zip(weights) {
             let values = pixels.as_flattened().as_ptr();
@@ -93,39 +97,38 @@ pub(super) fn blend_columns_rgb(row: &[i16], weights: &Weights, out: &mut [u8]) 
             let weights = _mm256_permutevar8x32_epi32(weights, lanes);
             sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_shuffle_epi8(values, pairs), weights));
         }
-        let mut channels = [0i32; 4];
         let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        // SAFETY: `channels` has 16 bytes.
-        unsafe { _mm_storeu_si128(channels.as_mut_ptr().cast(), sums) };
-        for (pixel, &weight) in pixels_left.iter().zip(weights_left) {
-            for (sum, &value) in channels.iter_mut().zip(pixel) {
-                *sum += i32::from(value) * i32::from(weight);
-            }
-        }
-        for (out, sum) in out.iter_mut().zip(channels) {
-            *out = ((sum + half) >> shift) as u8;
-        }
+        let sums = _mm_sra_epi32(_mm_add_epi32(sums, half), shift);
+        let bytes = _mm_cvtsi128_si32(_mm_packus_epi16(_mm_packs_epi32(sums, sums), sums));
+        let [red, green, blue, _] = bytes.to_le_bytes();
+        *out = [red, green, blue];
     }
 }
 
 /// See [`scalar::normalise_interleaved`].
 #[target_feature(enable = "avx2")]
-pub(super) fn normalise_interleaved(pixels: &[u8], pattern: &Pattern, out: &mut [f32]) {
-    let period = pattern.scale.len();
-    let whole = pixels.len() / period * period;
-    let ((scales, _), (offsets, _)) = (pattern.scale.as_chunks::<LANES>(), pattern.offset.as_chunks::<LANES>());
-    for (pixels, out) in pixels.chunks_exact(period).zip(out.chunks_exact_mut(period)) {
-        let ((pixels, _), (out, _)) = (pixels.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
-        for (((pixels, out), scale), offset) in pixels.iter().zip(out).zip(scales).zip(offsets) {
+pub(super) fn normalise_interleaved<const CHANNELS: usize>(pixels: &[u8], pattern: &Pattern, out: &mut [f32]) {
+    let load = |values: &[f32], vector: usize| {
+        let values: &[f32] = &values[vector * LANES..][..LANES];
+        // SAFETY: a slice of 8 floats.
+        unsafe { _mm256_loadu_ps(values.as_ptr()) }
+    };
+    let scales: [__m256; CHANNELS] = std::array::from_fn(|vector| load(&pattern.scale, vector));
+    let offsets: [__m256; CHANNELS] = std::array::from_fn(|vector| load(&pattern.offset, vector));
+    let (blocks, _) = pixels.as_chunks::<LANES>().0.as_chunks::<CHANNELS>();
+    let (outs, _) = out.as_chunks_mut::<LANES>().0.as_chunks_mut::<CHANNELS>();
+    for (block, out) in blocks.iter().zip(outs) {
+        for vector in 0..CHANNELS {
             // SAFETY: arrays of 8 bytes and of 8 floats.
             unsafe {
-                let values = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(pixels.as_ptr().cast())));
-                let scaled = _mm256_mul_ps(values, _mm256_loadu_ps(scale.as_ptr()));
-                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_add_ps(scaled, _mm256_loadu_ps(offset.as_ptr())));
+                let values = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(block[vector].as_ptr().cast())));
+                let values = _mm256_add_ps(_mm256_mul_ps(values, scales[vector]), offsets[vector]);
+                _mm256_storeu_ps(out[vector].as_mut_ptr(), values);
             }
         }
     }
-    scalar::normalise_interleaved(&pixels[whole..], pattern, &mut out[whole..]);
+    let done = blocks.len() * CHANNELS * LANES;
+    scalar::normalise_interleaved(&pixels[done..], pattern, &mut out[done..]);
 }
 
 /// See [`scalar::normalise_planar`]; three channels, all pixels.

@@ -9,12 +9,12 @@ mod weights;
 
 use crate::InstructionSet;
 use crate::cpu::Kind;
-use weights::Weights;
+use weights::{STEP, Weights};
 
 /// Binary digits after the point of the pixels between the two passes of a resize: `255 << 7` still fits an `i16`.
 const FRACTION: u32 = 7;
 
-/// Values that the kernels of [`normalise_hwc`] take at once.
+/// Values that a vector step of [`normalise_hwc`] takes.
 const LANES: usize = 8;
 
 /// Scales a picture, bilinearly, with half-pixel centres and antialiasing: what PIL's `BILINEAR` and torchvision's
@@ -52,11 +52,12 @@ pub fn resize_bilinear_on(
     let (rows, columns) = (Weights::new(src_h, dst_h), Weights::new(src_w, dst_w));
     let stride = src_w * channels;
     // Rows first: that pass reads each byte once, in order, whatever the channels, and needs a buffer of one row.
-    let mut blended = vec![0i16; stride];
+    // Zeros follow the row, for vectors that reach beyond it.
+    let mut blended = vec![0i16; stride + STEP * channels];
     for (position, out) in dst.chunks_exact_mut(dst_w * channels).enumerate() {
         let (start, weights) = rows.at(position);
         let source = &src[start * stride..(start + weights.len()) * stride];
-        blend_rows(set, source, weights, rows.bits, &mut blended);
+        blend_rows(set, source, weights, rows.bits, &mut blended[..stride]);
         blend_columns(set, &blended, &columns, channels, out);
     }
 }
@@ -76,7 +77,7 @@ fn blend_rows(set: InstructionSet, rows: &[u8], weights: &[i16], bits: u32, out:
     }
 }
 
-/// A row of target pixels from a row that [`blend_rows`] made.
+/// A row of target pixels from a row that [`blend_rows`] made, followed by [`STEP`] pixels of zeros.
 fn blend_columns(set: InstructionSet, row: &[i16], weights: &Weights, channels: usize, out: &mut [u8]) {
     debug_assert_eq!(out.len(), weights.len() * channels);
     match (set.0, channels) {
@@ -110,14 +111,20 @@ pub fn normalise_hwc(src: &[u8], scale: &[f32], offset: &[f32], dst: &mut [f32])
 pub fn normalise_hwc_on(set: InstructionSet, src: &[u8], scale: &[f32], offset: &[f32], dst: &mut [f32]) {
     check_normalise(src.len(), scale.len(), offset.len(), dst.len());
     let pattern = Pattern::new(scale, offset);
-    match set.0 {
-        Kind::Scalar => scalar::normalise_interleaved(src, &pattern, dst),
+    match (set.0, scale.len()) {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        Kind::Neon => unsafe { neon::normalise_interleaved(src, &pattern, dst) },
+        (Kind::Neon, 1) => unsafe { neon::normalise_interleaved::<1>(src, &pattern, dst) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        (Kind::Neon, 3) => unsafe { neon::normalise_interleaved::<3>(src, &pattern, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::normalise_interleaved(src, &pattern, dst) },
+        (Kind::Avx2, 1) => unsafe { avx2::normalise_interleaved::<1>(src, &pattern, dst) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Kind::Avx2, 3) => unsafe { avx2::normalise_interleaved::<3>(src, &pattern, dst) },
+        _ => scalar::normalise_interleaved(src, &pattern, dst),
     }
 }
 

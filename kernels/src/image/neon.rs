@@ -1,7 +1,7 @@
 //! The image kernels for NEON (64-bit ARM). The same integer sums as the scalar ones in another order, and the same float operations.
 
 use super::scalar::{self, rounding};
-use super::weights::Weights;
+use super::weights::{STEP, Weights};
 use super::{FRACTION, LANES, Pattern};
 use std::arch::aarch64::*;
 
@@ -45,21 +45,15 @@ pub(super) fn blend_rows(rows: &[u8], stride: usize, weights: &[i16], bits: u32,
 pub(super) fn blend_columns_grey(row: &[i16], weights: &Weights, out: &mut [u8]) {
     let (shift, half) = rounding(weights);
     for (position, out) in out.iter_mut().enumerate() {
-        let (start, weights) = weights.at(position);
-        let pixels = &row[start..start + weights.len()];
-        let ((pixels, pixels_left), (weights, weights_left)) = (pixels.as_chunks::<8>(), weights.as_chunks::<8>());
-        let mut sum: i32 = pixels_left.iter().zip(weights_left).map(|(&pixel, &weight)| i32::from(pixel) * i32::from(weight)).sum();
-        if !pixels.is_empty() {
-            let mut sums = vdupq_n_s32(0);
-            for (pixels, weights) in pixels.iter().zip(weights) {
-                // SAFETY: both are arrays of 8 `i16`.
-                let (pixels, weights) = unsafe { (vld1q_s16(pixels.as_ptr()), vld1q_s16(weights.as_ptr())) };
-                sums = vmlal_s16(sums, vget_low_s16(pixels), vget_low_s16(weights));
-                sums = vmlal_high_s16(sums, pixels, weights);
-            }
-            sum += vaddvq_s32(sums);
+        let (start, weights) = weights.padded(position);
+        let pixels = row[start..][..weights.len() * STEP].as_chunks::<STEP>().0;
+        let mut sums = vdupq_n_s32(0);
+        for (pixels, weights) in pixels.iter().zip(weights) {
+            // SAFETY: both are arrays of 4 `i16`.
+            let (pixels, weights) = unsafe { (vld1_s16(pixels.as_ptr()), vld1_s16(weights.as_ptr())) };
+            sums = vmlal_s16(sums, pixels, weights);
         }
-        *out = ((sum + half) >> shift) as u8;
+        *out = ((vaddvq_s32(sums) + half) >> shift) as u8;
     }
 }
 
@@ -67,13 +61,13 @@ pub(super) fn blend_columns_grey(row: &[i16], weights: &Weights, out: &mut [u8])
 #[target_feature(enable = "neon")]
 pub(super) fn blend_columns_rgb(row: &[i16], weights: &Weights, out: &mut [u8]) {
     let (shift, half) = rounding(weights);
+    let (shift, half) = (vdupq_n_s32(-(shift as i32)), vdupq_n_s32(half));
     let (row, _) = row.as_chunks::<3>();
     let (out, _) = out.as_chunks_mut::<3>();
     for (position, out) in out.iter_mut().enumerate() {
-        let (start, weights) = weights.at(position);
-        let pixels = &row[start..start + weights.len()];
-        let ((pixels, pixels_left), (weights, weights_left)) = (pixels.as_chunks::<4>(), weights.as_chunks::<4>());
-        let mut sums = vdupq_n_s32(half);
+        let (start, weights) = weights.padded(position);
+        let pixels = row[start..][..weights.len() * STEP].as_chunks::<STEP>().0;
+        let mut sums = half;
         for (pixels, weights) in pixels.iter().zip(weights) {
             let values = pixels.as_flattened().as_ptr();
             // SAFETY: `values` has 12 `i16`; the loads take 4 from the positions 0, 3, 6 and 8. `weights` has 4 `i16`.
@@ -86,43 +80,39 @@ pub(super) fn blend_columns_rgb(row: &[i16], weights: &Weights, out: &mut [u8]) 
             sums = vmlal_lane_s16::<2>(sums, third, weights);
             sums = vmlal_lane_s16::<3>(sums, vext_s16::<1>(fourth, fourth), weights);
         }
-        let mut channels = [0i32; 4];
-        // SAFETY: `channels` has 4 `i32`.
-        unsafe { vst1q_s32(channels.as_mut_ptr(), sums) };
-        for (pixel, &weight) in pixels_left.iter().zip(weights_left) {
-            for (sum, &value) in channels.iter_mut().zip(pixel) {
-                *sum += i32::from(value) * i32::from(weight);
-            }
-        }
-        for (out, sum) in out.iter_mut().zip(channels) {
-            *out = (sum >> shift) as u8;
-        }
+        let bytes = vreinterpretq_u32_s32(vshlq_s32(sums, shift));
+        *out = [vgetq_lane_u32::<0>(bytes) as u8, vgetq_lane_u32::<1>(bytes) as u8, vgetq_lane_u32::<2>(bytes) as u8];
     }
 }
 
 /// See [`scalar::normalise_interleaved`].
 #[target_feature(enable = "neon")]
-pub(super) fn normalise_interleaved(pixels: &[u8], pattern: &Pattern, out: &mut [f32]) {
-    let period = pattern.scale.len();
-    let whole = pixels.len() / period * period;
-    let ((scales, _), (offsets, _)) = (pattern.scale.as_chunks::<LANES>(), pattern.offset.as_chunks::<LANES>());
-    for (pixels, out) in pixels.chunks_exact(period).zip(out.chunks_exact_mut(period)) {
-        let ((pixels, _), (out, _)) = (pixels.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
-        for (((pixels, out), scale), offset) in pixels.iter().zip(out).zip(scales).zip(offsets) {
+pub(super) fn normalise_interleaved<const CHANNELS: usize>(pixels: &[u8], pattern: &Pattern, out: &mut [f32]) {
+    let load = |values: &[f32], vector: usize| {
+        let values: &[f32] = &values[vector * LANES..][..LANES];
+        // SAFETY: a slice of 8 floats.
+        unsafe { float32x4x2_t(vld1q_f32(values.as_ptr()), vld1q_f32(values.as_ptr().add(4))) }
+    };
+    let scales: [float32x4x2_t; CHANNELS] = std::array::from_fn(|vector| load(&pattern.scale, vector));
+    let offsets: [float32x4x2_t; CHANNELS] = std::array::from_fn(|vector| load(&pattern.offset, vector));
+    let (blocks, _) = pixels.as_chunks::<LANES>().0.as_chunks::<CHANNELS>();
+    let (outs, _) = out.as_chunks_mut::<LANES>().0.as_chunks_mut::<CHANNELS>();
+    for (block, out) in blocks.iter().zip(outs) {
+        for vector in 0..CHANNELS {
             // SAFETY: an array of 8 bytes.
-            let values = vmovl_u8(unsafe { vld1_u8(pixels.as_ptr()) });
-            let values = [vmovl_u16(vget_low_u16(values)), vmovl_high_u16(values)];
-            for (half, values) in values.into_iter().enumerate() {
-                let at = half * 4;
-                // SAFETY: arrays of 8 floats, of which 4 are left from `at`.
-                unsafe {
-                    let scaled = vmulq_f32(vcvtq_f32_u32(values), vld1q_f32(scale.as_ptr().add(at)));
-                    vst1q_f32(out.as_mut_ptr().add(at), vaddq_f32(scaled, vld1q_f32(offset.as_ptr().add(at))));
-                }
+            let values = vmovl_u8(unsafe { vld1_u8(block[vector].as_ptr()) });
+            let (low, high) = (vcvtq_f32_u32(vmovl_u16(vget_low_u16(values))), vcvtq_f32_u32(vmovl_high_u16(values)));
+            let low = vaddq_f32(vmulq_f32(low, scales[vector].0), offsets[vector].0);
+            let high = vaddq_f32(vmulq_f32(high, scales[vector].1), offsets[vector].1);
+            // SAFETY: an array of 8 floats.
+            unsafe {
+                vst1q_f32(out[vector].as_mut_ptr(), low);
+                vst1q_f32(out[vector].as_mut_ptr().add(4), high);
             }
         }
     }
-    scalar::normalise_interleaved(&pixels[whole..], pattern, &mut out[whole..]);
+    let done = blocks.len() * CHANNELS * LANES;
+    scalar::normalise_interleaved(&pixels[done..], pattern, &mut out[done..]);
 }
 
 /// See [`scalar::normalise_planar`]; three channels, all pixels.

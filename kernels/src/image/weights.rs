@@ -5,17 +5,28 @@ const LEAST_BITS: u32 = 14;
 /// And the most: the sum of 15-bit values by weights fits an `i32`.
 const MOST_BITS: u32 = 16;
 
-/// For each destination position, the first source position it reads and the weights from there on.
+/// Columns are summed this many at a time: see [`Weights::padded`].
+pub(super) const STEP: usize = 4;
+
+/// For each target position, the first source position it reads and the weights from there on.
 ///
 /// Weights are integers that sum to `1 << bits` exactly, so that a flat picture stays flat. A position has as many weights as
 /// it needs, and at least one.
 pub(super) struct Weights {
     /// Binary digits after the point of each weight.
     pub(super) bits: u32,
-    starts: Vec<usize>,
-    /// Where the weights of each position begin in `values`, and at last its length.
-    ends: Vec<usize>,
+    spans: Vec<Span>,
     values: Vec<i16>,
+}
+
+/// What one target position reads.
+struct Span {
+    /// First source position.
+    start: usize,
+    /// Where its weights begin in `values`; they end, padded with zeros, at a multiple of [`STEP`].
+    first: usize,
+    /// How many weights it has.
+    count: usize,
 }
 
 impl Weights {
@@ -31,51 +42,59 @@ impl Weights {
     pub(super) fn new(source: usize, target: usize) -> Weights {
         let scale = source as f64 / target as f64;
         let stretch = scale.max(1.0);
-        let mut starts = Vec::with_capacity(target);
-        let mut ends = Vec::with_capacity(target + 1);
         let mut exact = Vec::new();
-        ends.push(0);
-        for position in 0..target {
-            let centre = (position as f64 + 0.5) * scale;
-            let start = (centre - stretch + 0.5).max(0.0) as usize;
-            let end = ((centre + stretch + 0.5) as usize).min(source);
-            let triangle = |x: usize| (1.0 - ((x as f64 - centre + 0.5) / stretch).abs()).max(0.0);
-            // The outermost may be zero: reading them would be waste.
-            let start = (start..end).find(|&x| triangle(x) > 0.0).unwrap_or(start);
-            let end = (start..end).rfind(|&x| triangle(x) > 0.0).map_or(end, |last| last + 1);
-            let sum: f64 = (start..end).map(triangle).sum();
-            starts.push(start);
-            exact.extend((start..end).map(|x| triangle(x) / sum));
-            ends.push(exact.len());
-        }
+        let spans: Vec<Span> = (0..target)
+            .map(|position| {
+                let centre = (position as f64 + 0.5) * scale;
+                let start = (centre - stretch + 0.5).max(0.0) as usize;
+                let end = ((centre + stretch + 0.5) as usize).min(source);
+                let triangle = |x: usize| (1.0 - ((x as f64 - centre + 0.5) / stretch).abs()).max(0.0);
+                // The outermost may be zero: reading them would be waste.
+                let start = (start..end).find(|&x| triangle(x) > 0.0).unwrap_or(start);
+                let end = (start..end).rfind(|&x| triangle(x) > 0.0).map_or(end, |last| last + 1);
+                let sum: f64 = (start..end).map(triangle).sum();
+                let first = exact.len();
+                exact.extend((start..end).map(|x| triangle(x) / sum));
+                exact.resize(exact.len().next_multiple_of(STEP), 0.0);
+                Span { start, first, count: end - start }
+            })
+            .collect();
         let largest = exact.iter().copied().fold(0.0, f64::max);
-        let bits =
-            (LEAST_BITS..=MOST_BITS).rfind(|&bits| largest * f64::from(1u32 << bits) + 1.0 <= f64::from(i16::MAX)).unwrap_or(LEAST_BITS);
+        let fits = |bits: u32| largest * f64::from(1u32 << bits) + 1.0 <= f64::from(i16::MAX);
+        let bits = (LEAST_BITS..=MOST_BITS).rfind(|&bits| fits(bits)).unwrap_or(LEAST_BITS);
         let unit = f64::from(1u32 << bits);
-        let mut values = Vec::with_capacity(exact.len());
-        for position in ends.windows(2) {
+        let mut values = vec![0; exact.len()];
+        for span in &spans {
             // Rounding the running sum, not each weight, makes the weights add up to the unit.
             let (mut sum, mut before) = (0.0, 0.0);
-            let taps = &exact[position[0]..position[1]];
-            for (tap, weight) in taps.iter().enumerate() {
-                sum += weight;
-                let now = if tap + 1 == taps.len() { unit } else { (sum * unit).round() };
-                values.push((now - before) as i16);
+            for tap in 0..span.count {
+                sum += exact[span.first + tap];
+                let now = if tap + 1 == span.count { unit } else { (sum * unit).round() };
+                values[span.first + tap] = (now - before) as i16;
                 before = now;
             }
         }
-        Weights { bits, starts, ends, values }
+        Weights { bits, spans, values }
     }
 
     /// Number of target positions.
     pub(super) fn len(&self) -> usize {
-        self.starts.len()
+        self.spans.len()
     }
 
     /// First source position that a target position reads, and the weights from there on.
     #[inline]
     pub(super) fn at(&self, position: usize) -> (usize, &[i16]) {
-        (self.starts[position], &self.values[self.ends[position]..self.ends[position + 1]])
+        let span = &self.spans[position];
+        (span.start, &self.values[span.first..][..span.count])
+    }
+
+    /// As [`Weights::at`], with zeros behind the weights up to a multiple of [`STEP`], which may reach `STEP - 1` positions
+    /// beyond the source: for vectors, which then have no remainder to handle.
+    #[inline]
+    pub(super) fn padded(&self, position: usize) -> (usize, &[[i16; STEP]]) {
+        let span = &self.spans[position];
+        (span.start, self.values[span.first..][..span.count.next_multiple_of(STEP)].as_chunks().0)
     }
 }
 
