@@ -164,7 +164,8 @@ mod tests {
         let mut payloads = samples(folder.path(), &model);
         payloads.truncate(4);
         let pool = Pool::new(2);
-        let alone: Vec<String> = payloads.iter().map(|p| best(&model.infer(std::slice::from_ref(p), 1, &pool, &mut || ())[0]).into()).collect();
+        let alone: Vec<String> =
+            payloads.iter().map(|p| best(&model.infer(std::slice::from_ref(p), 1, &pool, &mut || ())[0]).into()).collect();
         let nan = Tensor::from_f32("image", vec![1, 1, 8, 8], &[f32::NAN; 64]).data;
         payloads.insert(1, Payload { content_type: ContentType::Png, bytes: "not a picture".into() });
         payloads.insert(3, Payload { content_type: ContentType::Binary { header_length: None }, bytes: nan });
