@@ -1,9 +1,12 @@
 //! `manifest.toml`: what a model is, what it takes and gives, and how its task reads payloads and writes answers.
 
-use hearth_api::ModelName;
+use crate::LoadError;
 use hearth_api::tensor::TensorMetadata;
+use hearth_api::{Fault, ModelName};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 /// The manifest of one version of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -81,7 +81,8 @@ impl Model {
     }
 
     fn decode_one(&self, payload: &Payload) -> Result<Decoded, Fault> {
-        caught(|| self.codec.decode(payload)).unwrap_or_else(|reason| Err(Fault::bad_request(format!("the payload cannot be read: {reason}"))))
+        caught(|| self.codec.decode(payload))
+            .unwrap_or_else(|reason| Err(Fault::bad_request(format!("the payload cannot be read: {reason}"))))
     }
 
     fn decode_all(&self, payloads: &[Payload], threads: usize, pool: &Pool, between: &mut dyn FnMut()) -> Vec<Result<Decoded, Fault>> {
@@ -113,7 +114,9 @@ fn agree(manifest: &Path, what: &str, said: &[TensorMetadata], have: &[TensorMet
     if said.len() == have.len() && said.iter().zip(have).all(|(said, have)| fits(said, have)) {
         return Ok(());
     }
-    let describe = |ports: &[TensorMetadata]| ports.iter().map(|p| format!("{} {:?} {:?}", p.name, p.datatype, p.shape)).collect::<Vec<_>>().join(", ");
+    let describe = |ports: &[TensorMetadata]| {
+        ports.iter().map(|p| format!("{} {:?} {:?}", p.name, p.datatype, p.shape)).collect::<Vec<_>>().join(", ")
+    };
     let wrong = format!("its {what}s are {}, but the graph has {}", describe(said), describe(have));
     Err(LoadError::invalid(manifest, wrong, format!("correct them, or leave the {what}s out")))
 }

@@ -1,5 +1,23 @@
 //! The engine: the only owner of models and compute threads. Drives the scheduler's actions.
+//!
+//! ```text
+//! doors -> handle -> inbox -> step loop { scheduler -> step -> Model::infer } -> deliver
+//!                                 models <-> loader     measure (when idle and cool)
+//! ```
 
+mod catalog;
+mod flight;
 mod handle;
+mod inbox;
+mod loader;
+mod measure;
+mod memory;
+mod models;
+mod points;
+mod step;
+mod step_loop;
 
-pub use handle::{Ending, Engine, Snapshot, StartError, Stats, Submission};
+pub use handle::{Deliver, Ending, Engine, Snapshot, StartError, Stats, Submission};
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,9 @@
 //! What goes into the scheduler and what comes out.
+//!
+//! **How a ticket ends.** Each ticket that came in a [`Event::Submit`] ends exactly once, in one of four ways: by
+//! [`Action::Attach`], by [`Action::Refuse`], by [`Action::HandBack`], or by the [`Event::Finished`] of the step that
+//! holds it. The engine owns the answers of a step: it delivers them, faults of a failed step included, before or after
+//! it reports `Finished`.
 
 use crate::thermal::Budget;
 use bytes::Bytes;
@@ -9,6 +14,28 @@ use std::time::Duration;
 /// A moment: the time since the engine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time(pub Duration);
+
+impl Time {
+    /// The time passed since `earlier`; zero if that is later.
+    pub fn since(self, earlier: Time) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, after: Duration) -> Time {
+        Time(self.0.saturating_add(after))
+    }
+}
+
+impl std::ops::Sub<Duration> for Time {
+    type Output = Time;
+    /// Not before the start of the engine.
+    fn sub(self, before: Duration) -> Time {
+        Time(self.0.saturating_sub(before))
+    }
+}
 
 /// A request inside the daemon; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,7 +106,8 @@ pub struct Profile {
     pub max_batch: u32,
     /// The longest a job may wait for others to join.
     pub max_delay: Duration,
-    /// Measured points; empty while nothing was measured: batch 1, one thread.
+    /// Measured points, the whole table each time. Until it holds two batch sizes on one thread it says nothing about
+    /// batching: small batches of what is there, on one thread.
     pub points: Vec<Point>,
 }
 
@@ -88,7 +116,8 @@ pub struct Profile {
 pub enum Event {
     /// A request came.
     Submit(Job),
-    /// Its caller does not want the answer any more.
+    /// Its caller does not want the answer any more. While it waits it ends at once, by `Refuse` as `cancelled`. In a
+    /// step it ends with the step: the engine drops the answer, and a new delivery of the same request is a new request.
     Cancel(Ticket),
     /// A model changed state, or its points were measured anew.
     Model(ModelName, Readiness),
@@ -96,16 +125,17 @@ pub enum Event {
     Finished {
         /// Which.
         step: StepId,
-        /// How long the step computed.
+        /// How long the step computed, without what ran inside it.
         took: Duration,
     },
-    /// The running step stands between two nodes of its graph and may be interrupted.
+    /// The running step stands between two nodes of its graph and may be interrupted. Worth sending only while
+    /// [`Scheduler::wants_interruption`](super::Scheduler::wants_interruption).
     Between(StepId),
     /// The governor has decided anew.
     Budget(Budget),
     /// The time asked for by `WakeAt` has come.
     Timer,
-    /// The daemon shuts down: nothing is admitted any more; what has not begun by then is handed back.
+    /// The daemon shuts down: nothing is admitted any more; what has not begun by then ends by `HandBack`.
     Drain {
         /// Until when.
         until: Time,
@@ -129,11 +159,17 @@ pub enum Action {
         /// Why.
         fault: Fault,
     },
-    /// Load this model.
+    /// The daemon shuts down before this request could begin. It was neither answered nor refused: whoever can deliver
+    /// it again (the broker) shall; anyone else is told `cancelled`.
+    HandBack {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// Load this model. Sent once for each time the model becomes `Available` while somebody wants it.
     Load(ModelName),
     /// Run this step; at most two at a time, the second inside the first, between two of its nodes.
     Run(Step),
-    /// Send `Timer` at this time; replaces an earlier wish.
+    /// Send `Timer` at this time; replaces an earlier wish. A `Timer` that comes with nothing to do is harmless.
     WakeAt(Time),
 }
 
@@ -161,7 +197,8 @@ pub struct StepJob {
     pub batched: Duration,
 }
 
-/// Bounds on what waits.
+/// Bounds on what waits. A sixteenth of each is kept for high priority, and no caller and no model may hold more than
+/// four times what it leaves free for others.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Requests waiting or running, in all.
@@ -170,6 +207,7 @@ pub struct Bounds {
     pub bytes: usize,
     /// Requests waiting for one model.
     pub requests_per_model: usize,
-    /// Deadline of a request that names none.
+    /// Deadline of a request that names none; also the longest that a request with a later deadline is overtaken by
+    /// requests with earlier ones.
     pub default_timeout: Duration,
 }

@@ -30,7 +30,7 @@ pub(super) fn compare(network: &Network, source: &Source, given: Vec<(String, Ve
             match (answer, expected) {
                 (Ok(answer), Ok(expected)) => {
                     let cosine = similarity(&answer, &expected);
-                    if !(cosine >= LEAST) {
+                    if cosine.is_nan() || cosine < LEAST {
                         return Err(format!(
                             "at batch {batch} on {input} its outputs are unlike those of the unoptimised graph: cosine {cosine:.4}, at least {LEAST} is \
                              right; this is a fault of the runtime, please report it with the model"

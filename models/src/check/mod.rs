@@ -20,14 +20,16 @@ use std::time::Duration;
 pub struct Limits {
     /// Address space of the child, in bytes.
     pub memory_bytes: u64,
-    /// CPU time, and twice that by the clock.
-    pub time: Duration,
+    /// CPU time; whole seconds, rounded up.
+    pub cpu: Duration,
+    /// Time by the clock: more, for a busy board lets a check wait.
+    pub clock: Duration,
 }
 
 impl Default for Limits {
-    /// 2 GiB and two minutes.
+    /// 2 GiB, two minutes, ten by the clock.
     fn default() -> Limits {
-        Limits { memory_bytes: 2 << 30, time: Duration::from_secs(120) }
+        Limits { memory_bytes: 2 << 30, cpu: Duration::from_secs(120), clock: Duration::from_secs(600) }
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Refusal {
 pub struct Report {
     /// How the model runs batches.
     pub batching: Batching,
+    /// The most rows that it runs at once.
+    pub rows_at_once: u32,
     /// Memory that its weights take, in bytes.
     pub memory_bytes: u64,
     /// How long it took to load, in milliseconds.

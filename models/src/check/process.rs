@@ -31,12 +31,11 @@ enum Verdict {
 pub fn run(program: &Path, directory: &Path, limits: &Limits) -> Result<Report, Refusal> {
     let refuse = |reason: String| Refusal { reason };
     let directory = directory.canonicalize().map_err(|e| refuse(format!("{}: cannot be read: {e}", directory.display())))?;
-    let seconds = limits.time.as_secs().max(1);
     let mut child = Command::new(program)
         .arg("check-model")
         .arg(&directory)
         .arg(limits.memory_bytes.to_string())
-        .arg(seconds.to_string())
+        .arg(seconds(limits.cpu).to_string())
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
@@ -46,12 +45,10 @@ pub fn run(program: &Path, directory: &Path, limits: &Limits) -> Result<Report, 
         .map_err(|e| refuse(format!("the check cannot be started: {}: {e}", program.display())))?;
     let output = drain(child.stdout.take());
     let errors = drain(child.stderr.take());
-    // By the clock it gets twice the CPU time: on a busy board it waits for its turn.
-    let deadline = Instant::now() + Duration::from_secs(seconds) * 2;
-    let status = wait(&mut child, &output, deadline).map_err(|e| refuse(format!("the check cannot be waited for: {e}")))?;
+    let status = wait(&mut child, &output, limits.clock).map_err(|e| refuse(format!("the check cannot be waited for: {e}")))?;
     let text = |bytes: mpsc::Receiver<Vec<u8>>| String::from_utf8_lossy(&bytes.recv().unwrap_or_default()).into_owned();
     let Some(status) = status else {
-        return Err(refuse(format!("its check did not end within {} s", seconds * 2)));
+        return Err(refuse(format!("its check did not end within {} s", limits.clock.as_secs_f64())));
     };
     let output = text(output.bytes);
     let verdict = output.lines().rev().find_map(|line| serde_json::from_str(line).ok());
@@ -86,10 +83,10 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Drain {
     Drain { bytes, ended }
 }
 
-/// Waits for the child's end, or kills it at the deadline; then there is no status.
-fn wait(child: &mut Child, output: &Drain, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+/// Waits for the child's end, or kills it after `bound`; then there is no status.
+fn wait(child: &mut Child, output: &Drain, bound: Duration) -> std::io::Result<Option<ExitStatus>> {
     // Its pipe closes when it ends.
-    let ended = output.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
+    let ended = output.ended.recv_timeout(bound).is_ok();
     if !ended {
         child.kill()?;
     }
@@ -97,12 +94,16 @@ fn wait(child: &mut Child, output: &Drain, deadline: Instant) -> std::io::Result
     Ok(ended.then_some(status))
 }
 
+fn seconds(cpu: Duration) -> u64 {
+    cpu.as_secs() + u64::from(cpu.subsec_nanos() > 0)
+}
+
 /// Why a child ended without a verdict.
 fn death(status: ExitStatus, errors: &str, limits: &Limits) -> String {
     let last = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     match status.signal() {
         Some(SIGABRT) if errors.contains("memory allocation") => too_much_memory(limits, last),
-        Some(SIGXCPU) => format!("it took more than {} s of CPU time to check", limits.time.as_secs()),
+        Some(SIGXCPU) => format!("it took more than {} s of CPU time to check", seconds(limits.cpu)),
         Some(SIGKILL) => "its check was killed: it took too much CPU time, or the system ran out of memory".into(),
         Some(signal) => format!("its check crashed with signal {signal} ({last})"),
         None => format!("its check ended without a verdict, with {status} ({last})"),
@@ -182,6 +183,7 @@ fn check(directory: &Path) -> Result<Report, String> {
     }
     Ok(Report {
         batching: model.network().batching(),
+        rows_at_once: model.network().rows_at_once(),
         memory_bytes: model.memory_bytes(),
         load_ms,
         longest_node_us: u64::try_from(model.network().longest_node().as_micros()).unwrap_or(u64::MAX),

@@ -21,7 +21,10 @@ fn child_of_a_check() {
 fn program(folder: &OnnxFile, instead: &str) -> PathBuf {
     let path = folder.folder.path().join("program");
     let test = std::env::current_exe().unwrap();
-    let this = format!("HEARTH_TEST_CHECK=\"$(printf '%s\\n' \"$@\")\" exec {} --exact check::tests::child_of_a_check --nocapture", test.display());
+    let this = format!(
+        "HEARTH_TEST_CHECK=\"$(printf '%s\\n' \"$@\")\" exec {} --exact check::tests::child_of_a_check --nocapture",
+        test.display()
+    );
     std::fs::write(&path, format!("#!/bin/sh\n{}\n", if instead.is_empty() { &this } else { instead })).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -47,8 +50,8 @@ fn refused(file: &OnnxFile, limits: Limits, says: &str) {
     assert!(reason.contains(says), "{reason}");
 }
 
-fn quick() -> Limits {
-    Limits { memory_bytes: 1 << 30, time: Duration::from_secs(2) }
+fn small() -> Limits {
+    Limits { memory_bytes: 1 << 30, ..Limits::default() }
 }
 
 /// A quantized layer and a softmax.
@@ -70,7 +73,7 @@ fn good() -> Graph {
 fn a_good_model_is_accepted_with_numbers() {
     let sample = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,8],"data":[0,1,0,1,0,1,0,1]}]}"#;
     let report = check(&install(good(), &[(sample, "")]), Limits::default()).unwrap();
-    assert_eq!(report.batching, Batching::Symbolic);
+    assert_eq!(report.batching, Batching::BySize);
     assert!(report.memory_bytes >= 160 && report.longest_node_us < 1_000_000, "{report:?}");
     let seen: Vec<(&str, u32)> = report.comparisons.iter().map(|c| (c.input.as_str(), c.batch)).collect();
     assert_eq!(seen, [("seeded", 1), ("seeded", 3), ("seeded", 3), ("seeded", 3), ("0.json", 1)]);
@@ -81,11 +84,11 @@ fn a_good_model_is_accepted_with_numbers() {
 #[test]
 fn a_model_that_cannot_be_loaded_is_refused_with_the_reason() {
     let graph = good().node("Abracadabra x -> b");
-    refused(&install(graph, &[]), quick(), "operator Abracadabra is not supported");
+    refused(&install(graph, &[]), small(), "operator Abracadabra is not supported");
     let file = install(good(), &[]);
     std::fs::remove_file(file.folder.path().join("manifest.toml")).unwrap();
-    refused(&file, quick(), "manifest.toml: cannot be read");
-    refused(&install(good(), &[("{}", "")]), quick(), "sample 0.json: ");
+    refused(&file, small(), "manifest.toml: cannot be read");
+    refused(&install(good(), &[("{}", "")]), small(), "sample 0.json: ");
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn a_model_that_needs_too_much_memory_is_refused() {
     for i in 0..100 {
         graph = graph.output(&format!("y{i}"), Float, &[-1, 4096, 4096]);
     }
-    refused(&install(graph, &[]), Limits { time: Duration::from_secs(60), ..quick() }, "more than the 1024 MiB of memory");
+    refused(&install(graph, &[]), small(), "more than the 1024 MiB of memory");
 }
 
 #[test]
@@ -108,30 +111,28 @@ fn a_model_that_takes_for_ever_is_refused() {
     for i in 1..200 {
         graph = graph.node(&format!("MatMul y{0} y{0} -> y{i}", i - 1));
     }
-    let limits = Limits { time: Duration::from_secs(1), ..quick() };
+    let limits = Limits { cpu: Duration::from_secs(1), ..small() };
     refused(&install(graph.output("y199", Float, &[-1, 2048, 2048]), &[]), limits, "more than 1 s of CPU time");
 }
 
 #[test]
 fn a_child_that_dies_hangs_or_babbles_is_a_refusal() {
     let file = install(good(), &[]);
-    let with = |instead: &str| {
-        let limits = Limits { time: Duration::from_secs(1), ..quick() };
-        run(&program(&file, instead), file.folder.path(), &limits).unwrap_err().reason
-    };
-    assert!(with("kill -SEGV $$").contains("crashed with signal 11"));
-    assert!(with("exec sleep 100").contains("did not end within 2 s"));
-    assert!(with("echo 'broken thing' >&2; exit 3").contains("(broken thing)"));
-    assert!(with("echo '{\"accepted\":{}}'").contains("without a verdict"));
-    assert!(with("exec yes").contains("did not end"));
-    let reason = run(Path::new("/no/such/program"), file.folder.path(), &quick()).unwrap_err().reason;
+    let with = |instead: &str, limits: Limits| run(&program(&file, instead), file.folder.path(), &limits).unwrap_err().reason;
+    assert!(with("kill -SEGV $$", small()).contains("crashed with signal 11"));
+    assert!(with("echo 'broken thing' >&2; exit 3", small()).contains("(broken thing)"));
+    assert!(with("echo '{\"accepted\":{}}'", small()).contains("without a verdict"));
+    let brief = Limits { clock: Duration::from_millis(300), ..small() };
+    assert!(with("exec sleep 100", brief).contains("did not end within 0.3 s"));
+    assert!(with("exec yes", brief).contains("did not end"));
+    let reason = run(Path::new("/no/such/program"), file.folder.path(), &small()).unwrap_err().reason;
     assert!(reason.contains("cannot be started"), "{reason}");
 }
 
 #[test]
 fn a_check_sees_nothing_of_the_environment() {
     let file = install(good(), &[]);
-    let reason = run(&program(&file, "env >&2; exit 1"), file.folder.path(), &quick()).unwrap_err().reason;
+    let reason = run(&program(&file, "env >&2; exit 1"), file.folder.path(), &small()).unwrap_err().reason;
     // A shell sets only its own.
     for name in ["HOME", "CARGO", "PATH=/usr", "USER"] {
         assert!(!reason.contains(name), "{reason}");

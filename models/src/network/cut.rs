@@ -1,9 +1,9 @@
-//! How a stack of requests is cut into pieces: contiguous rows, about as many for each thread, none larger than [`MAX_ROWS`].
+//! How a stack of requests is cut into pieces: contiguous rows, about as many for each thread, no piece larger than is worth while.
 
 use std::ops::Range;
 
-/// The most rows of one piece: it bounds working memory, and how long a node runs.
-pub(super) const MAX_ROWS: usize = 32;
+/// The most rows of any piece: it bounds working memory, and how long a node runs.
+pub(super) const MAX_ROWS: usize = 16;
 
 /// Rows of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(super) struct Part {
 /// What is run at once.
 pub(super) type Piece = Vec<Part>;
 
-/// Cuts requests of so many rows into the pieces of at most `threads` threads. With `sizes_cost` pieces have a power of two of
-/// rows, so that few sizes occur.
-pub(super) fn cut(rows: &[usize], threads: usize, sizes_cost: bool) -> Vec<Vec<Piece>> {
+/// Cuts requests of so many rows into the pieces of at most `threads` threads, of at most `largest` rows. With `sizes_cost`
+/// pieces have a power of two of rows, so that few sizes occur.
+pub(super) fn cut(rows: &[usize], threads: usize, largest: usize, sizes_cost: bool) -> Vec<Vec<Piece>> {
     let total: usize = rows.iter().sum();
     let threads = threads.clamp(1, total.max(1));
     let mut parts = Parts { rows, request: 0, row: 0 };
@@ -28,7 +28,7 @@ pub(super) fn cut(rows: &[usize], threads: usize, sizes_cost: bool) -> Vec<Vec<P
             let mut left = total * (thread + 1) / threads - total * thread / threads;
             let mut pieces = Vec::new();
             while left > 0 {
-                let size = if sizes_cost { 1 << left.min(MAX_ROWS).ilog2() } else { left.div_ceil(left.div_ceil(MAX_ROWS)) };
+                let size = if sizes_cost { 1 << left.min(largest).ilog2() } else { left.div_ceil(left.div_ceil(largest)) };
                 pieces.push(parts.take(size));
                 left -= size;
             }
@@ -68,13 +68,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_row_is_in_one_piece_and_in_order(rows in prop::collection::vec(1usize..40, 1..12), threads in 1usize..6, sizes_cost: bool) {
-            let cut = cut(&rows, threads, sizes_cost);
+        fn every_row_is_in_one_piece_and_in_order(rows in prop::collection::vec(1usize..40, 1..12), threads in 1usize..6, largest in 1usize..20, sizes_cost: bool) {
+            let cut = cut(&rows, threads, largest, sizes_cost);
             prop_assert!(cut.len() <= threads);
             let mut expected = rows.iter().enumerate().flat_map(|(request, n)| (0..*n).map(move |row| (request, row)));
             for piece in cut.iter().flatten() {
                 let size: usize = piece.iter().map(|p| p.rows.len()).sum();
-                prop_assert!((1..=MAX_ROWS).contains(&size) && (!sizes_cost || size.is_power_of_two()));
+                prop_assert!((1..=largest).contains(&size) && (!sizes_cost || size.is_power_of_two()));
                 for (request, row) in piece.iter().flat_map(|p| p.rows.clone().map(|row| (p.request, row))) {
                     prop_assert_eq!(expected.next(), Some((request, row)));
                 }

@@ -27,7 +27,10 @@ impl Ports {
     pub(super) fn declare(model: &mut InferenceModel, source: &Source) -> Result<Ports, LoadError> {
         let fail = |reason: String| LoadError::Graph { file: source.file().into(), stage: "reading the inputs", reason };
         let symbols = model.symbols.clone();
-        let facts: Vec<InferenceFact> = (0..source.inputs.len()).map(|i| model.input_fact(i).cloned()).try_collect().map_err(|e: TractError| fail(crate::onnx::reason(&e)))?;
+        let facts: Vec<InferenceFact> = (0..source.inputs.len())
+            .map(|i| model.input_fact(i).cloned())
+            .try_collect()
+            .map_err(|e: TractError| fail(crate::onnx::reason(&e)))?;
         let first = facts.iter().find_map(|fact| fact.shape.dim(0).and_then(|d| d.concretize()).filter(|d| matches!(d, TDim::Sym(_))));
         let batch = first.unwrap_or_else(|| symbols.new_with_prefix("batch").into());
         let mut ports = Ports { inputs: Vec::new(), dims: Vec::new(), types: Vec::new(), batch: None };
@@ -90,7 +93,11 @@ impl Ports {
             ordered.push(tensors.swap_remove(at));
         }
         if let Some(extra) = tensors.first() {
-            return Err(Fault::bad_request(format!("{:?} is no input of the model, or is there twice; it takes {}", extra.name, self.describe())));
+            return Err(Fault::bad_request(format!(
+                "{:?} is no input of the model, or is there twice; it takes {}",
+                extra.name,
+                self.describe()
+            )));
         }
         let mut values = SymbolValues::default();
         for ((tensor, input), dims) in ordered.iter().zip(&self.inputs).zip(&self.dims) {

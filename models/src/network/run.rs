@@ -27,8 +27,8 @@ struct Output {
 impl Network {
     /// Runs requests, and gives for each its outputs or why there are none.
     ///
-    /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch, the stack
-    /// is cut into at most `threads` pieces that run side by side on `pool`. `between` is called between two nodes on the calling
+    /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch; the stack
+    /// is cut for at most `threads` threads that run side by side on `pool`, each one piece after the other. `between` is called between two nodes on the calling
     /// thread. A bad request ends alone; where a piece fails, its requests run again one by one to find the culprit.
     pub fn run(
         &self,
@@ -77,12 +77,8 @@ impl Network {
         let threads = threads.clamp(1, pool.threads());
         let rows: Vec<usize> = requests.iter().map(|tensors| if self.batched { tensors[0].shape[0] } else { 1 }).collect();
         // Requests that do not stack are rows that never share a piece.
-        let work: Vec<Vec<Piece>> = if self.batched {
-            cut::cut(&rows, threads, self.plans.sizes_cost())
-        } else {
-            let alone = cut::cut(&rows, threads, false);
-            alone.into_iter().map(|pieces| pieces.into_iter().flatten().map(|part| vec![part]).collect()).collect()
-        };
+        let work: Vec<Vec<Piece>> =
+            if self.batched { cut::cut(&rows, threads, self.largest, self.plans.sizes_cost()) } else { cut::cut(&rows, threads, 1, false) };
         let outcomes: Vec<Vec<OnceLock<Outcome>>> = work.iter().map(|pieces| pieces.iter().map(|_| OnceLock::new()).collect()).collect();
         let run_thread = |thread: usize, between: &mut dyn FnMut()| {
             for (piece, slot) in work[thread].iter().zip(&outcomes[thread]) {
@@ -92,7 +88,8 @@ impl Network {
         };
         pool.run_with(work.len() - 1, &|other| run_thread(other + 1, &mut || ()), &mut || run_thread(0, between));
         let pieces = work.iter().flatten().zip(outcomes.iter().flatten());
-        let pieces: Vec<(&Piece, &Outcome)> = pieces.map(|(piece, outcome)| (piece, outcome.get().expect("the pool ran every piece"))).collect();
+        let pieces: Vec<(&Piece, &Outcome)> =
+            pieces.map(|(piece, outcome)| (piece, outcome.get().expect("the pool ran every piece"))).collect();
         (0..requests.len()).map(|request| self.gather(request, &pieces)).collect()
     }
 
@@ -165,7 +162,9 @@ impl Network {
                     let slice = if self.batched {
                         if output.shape.first() != Some(&total) {
                             let (name, shape) = (&self.outputs[index].name, &output.shape);
-                            return Err(format!("output {name:?} has shape {shape:?} for a batch of {total}: its first dimension is not the batch"));
+                            return Err(format!(
+                                "output {name:?} has shape {shape:?} for a batch of {total}: its first dimension is not the batch"
+                            ));
                         }
                         let row = output.data.len() / total;
                         output.data.slice(rows.start * row..rows.end * row)

@@ -1,14 +1,20 @@
 //! Trials: seeded inputs, run at load to see that a graph runs, alone and in a batch, and that rows do not influence each other.
 
 use super::Network;
+use super::cut::MAX_ROWS;
 use super::plans::Plans;
 use bytes::Bytes;
 use hearth_api::tensor::{Datatype, Tensor, f32_to_half, half_to_f32, volume};
 use hearth_kernels::Pool;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Below this, the same row alone and in a batch is not the same answer. Quantized graphs may step to a neighbouring grid point.
 const SAME: f64 = 0.999;
+/// A row has to get cheaper by this share for twice as many to run at once: they also wait for each other.
+const GAIN: f64 = 0.1;
+/// A run that takes longer than this is timed once.
+const LONG: Duration = Duration::from_millis(100);
 
 impl Network {
     /// Requests of one row each with seeded elements: floats from -1 to 1, bytes of any value, other integers 0 or 1 (which every
@@ -23,31 +29,80 @@ impl Network {
         Ok((0..requests).map(|_| request()).collect())
     }
 
-    /// Runs requests alone and stacked, and compares. Clears `batched` if stacking does not work or changes answers.
+    /// Runs requests alone and stacked, and compares. Clears `batched` if stacking does not work or changes answers, and finds
+    /// how many rows are worth running at once.
     pub(super) fn try_out(&mut self) -> Result<(), String> {
-        let stack = if matches!(self.plans, Plans::Symbolic(_)) { 3 } else { 2 };
-        let requests = self.seeded(if self.batched { stack } else { 1 }, 1)?;
         let pool = Pool::new(1);
+        let requests = self.seeded(if self.batched { MAX_ROWS } else { 1 }, 1)?;
+        let views: Vec<&[Tensor]> = requests.iter().map(Vec::as_slice).collect();
         let stackable = std::mem::replace(&mut self.batched, false);
+        let compared = views.len().min(if matches!(self.plans, Plans::Symbolic(..)) { 3 } else { 2 });
         let mut alone = Vec::new();
-        for request in &requests {
-            alone.push(self.run_stack(&[request], 1, &pool, &mut || ()).remove(0)?);
+        for view in &views[..compared] {
+            alone.push(self.run_stack(&[view], 1, &pool, &mut || ()).remove(0)?);
         }
         if stackable {
-            self.batched = true;
-            // The first runs met cold caches; from here on nodes take their usual time.
-            self.longest_node_ns.store(0, Ordering::Relaxed);
-            let views: Vec<&[Tensor]> = requests.iter().map(Vec::as_slice).collect();
-            let together = self.run_stack(&views, 1, &pool, &mut || ());
+            (self.batched, self.largest) = (true, compared);
+            let together = self.run_stack(&views[..compared], 1, &pool, &mut || ());
             let same = |(a, b): (&Result<Vec<Tensor>, String>, &Vec<Tensor>)| a.as_ref().is_ok_and(|a| similarity(a, b) >= SAME);
             self.batched = together.iter().zip(&alone).all(same);
+            self.largest = if self.batched { self.worth_while(&views, &pool) } else { 1 };
         }
-        for (metadata, output) in self.outputs.iter_mut().zip(&alone[0]) {
+        let batched = self.batched;
+        let largest = self.largest;
+        // With no other open dimension, these are all the plans that there will ever be.
+        let more = self.ports.has_free() || (self.ports.batch.is_some() && !batched);
+        self.plans.settle(|shapes| !batched || shapes[0][0] <= largest, more);
+        self.complete_outputs(&alone[0]);
+        // The first runs met cold caches: nodes take their usual time from here on.
+        self.longest_node_ns.store(0, Ordering::Relaxed);
+        let rows = if self.batched { self.largest } else { 1 };
+        self.run_stack(&views[..rows], 1, &pool, &mut || ()).into_iter().try_for_each(|result| result.map(|_| ()))
+    }
+
+    /// The most rows, a power of two, that are worth running at once: from size to size a row must get cheaper by [`GAIN`].
+    fn worth_while(&mut self, views: &[&[Tensor]], pool: &Pool) -> usize {
+        let mut best = 1;
+        let mut cost = f64::INFINITY;
+        for size in (0..=MAX_ROWS.ilog2()).map(|power| 1 << power) {
+            self.largest = size;
+            let row = self.time(&views[..size], pool).as_secs_f64() / size as f64;
+            if row > cost * (1.0 - GAIN) {
+                break;
+            }
+            (best, cost) = (size, row);
+        }
+        best
+    }
+
+    /// How long a stack takes: the best of some runs, or one where that takes long.
+    fn time(&self, views: &[&[Tensor]], pool: &Pool) -> Duration {
+        let run = || {
+            let start = Instant::now();
+            self.run_stack(views, 1, pool, &mut || ());
+            start.elapsed()
+        };
+        let first = run();
+        // Makes the plan, if it is new: never counted alone where it would be most of the time.
+        let second = run();
+        if second > LONG { second.min(first) } else { (0..3).map(|_| run()).min().unwrap_or(second).min(second) }
+    }
+
+    /// Fills in what an output showed of its shape.
+    fn complete_outputs(&mut self, seen: &[Tensor]) {
+        let free = self.ports.has_free();
+        for (metadata, output) in self.outputs.iter_mut().zip(seen) {
             if metadata.shape.len() != output.shape.len() {
                 metadata.shape = vec![-1; output.shape.len()];
             }
+            for (axis, (told, seen)) in metadata.shape.iter_mut().zip(&output.shape).enumerate() {
+                if axis == 0 && self.batched {
+                    *told = -1;
+                } else if *told < 0 && !free {
+                    *told = i64::try_from(*seen).unwrap_or(-1);
+                }
+            }
         }
-        Ok(())
     }
 }
 

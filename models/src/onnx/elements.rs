@@ -87,7 +87,9 @@ fn normalise_tensor(file: &Path, name: &str, tensor: &mut TensorProto) -> Result
 fn typed(tensor: &TensorProto, element: DataType) -> Vec<u8> {
     match element {
         DataType::Bool | DataType::Uint8 | DataType::Int8 => tensor.int32_data.iter().map(|x| *x as u8).collect(),
-        DataType::Uint16 | DataType::Int16 | DataType::Float16 => tensor.int32_data.iter().flat_map(|x| (*x as u16).to_le_bytes()).collect(),
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 => {
+            tensor.int32_data.iter().flat_map(|x| (*x as u16).to_le_bytes()).collect()
+        }
         DataType::Int32 => tensor.int32_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
         DataType::Uint32 => tensor.uint64_data.iter().flat_map(|x| (*x as u32).to_le_bytes()).collect(),
         DataType::Uint64 => tensor.uint64_data.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -119,7 +121,8 @@ fn external(file: &Path, name: &str, tensor: &TensorProto, bytes: usize) -> Resu
     };
     let folder = folder.canonicalize().map_err(|e| LoadError::read(folder, e))?;
     let data = folder.join(location);
-    let path = data.canonicalize().map_err(|e| invalid(format!("has external data at {location:?}: {e}"), "install the file beside the model"))?;
+    let path =
+        data.canonicalize().map_err(|e| invalid(format!("has external data at {location:?}: {e}"), "install the file beside the model"))?;
     if !path.starts_with(&folder) {
         return Err(invalid(format!("has external data at {location:?}, a link out of the model's folder"), inside));
     }
@@ -132,7 +135,10 @@ fn external(file: &Path, name: &str, tensor: &TensorProto, bytes: usize) -> Resu
     let length = number("length")?.unwrap_or(held.len().saturating_sub(offset));
     if length != bytes as u64 {
         let dims = &tensor.dims;
-        return Err(invalid(format!("has shape {dims:?}, which takes {bytes} bytes, and external data of {length} bytes"), "export it again"));
+        return Err(invalid(
+            format!("has shape {dims:?}, which takes {bytes} bytes, and external data of {length} bytes"),
+            "export it again",
+        ));
     }
     if offset.checked_add(length).is_none_or(|end| end > held.len()) {
         let wrong = format!("has external data at bytes {offset} and {length} on of {location:?}, which has {} bytes", held.len());

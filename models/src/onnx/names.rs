@@ -10,7 +10,11 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&str) -> bool) -> Result<(), LoadError> {
     let nodes = count(graph);
     if nodes > MAX_NODES {
-        return Err(LoadError::invalid(file, format!("the graph has {nodes} nodes"), format!("at most {MAX_NODES} are served; simplify the export")));
+        return Err(LoadError::invalid(
+            file,
+            format!("the graph has {nodes} nodes"),
+            format!("at most {MAX_NODES} are served; simplify the export"),
+        ));
     }
     let mut unknown = BTreeSet::new();
     super::any_node(graph, &mut |node| {
@@ -23,7 +27,11 @@ pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&str) -> boo
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.into_iter().collect();
         let what = format!("operator {}", names.join(", "));
-        return Err(LoadError::unsupported(file, what, "export with standard ONNX operators (opset 13 to 18), functions inlined"));
+        return Err(LoadError::unsupported(
+            file,
+            what,
+            "export with standard ONNX operators (opset 13 to 18), functions inlined, quantization as QuantizeLinear and DequantizeLinear (QDQ)",
+        ));
     }
     check_graph(file, graph, &HashSet::new())
 }
@@ -35,7 +43,8 @@ fn count(graph: &GraphProto) -> usize {
 /// `outer` are the names a body sees of the graphs around it.
 fn check_graph(file: &Path, graph: &GraphProto, outer: &HashSet<&str>) -> Result<(), LoadError> {
     let invalid = |wrong: String, mend: &str| LoadError::invalid(file, wrong, mend);
-    let given: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).chain(graph.initializer.iter().map(|t| t.name.as_str())).collect();
+    let given: HashSet<&str> =
+        graph.input.iter().map(|i| i.name.as_str()).chain(graph.initializer.iter().map(|t| t.name.as_str())).collect();
     let mut maker: HashMap<&str, usize> = HashMap::new();
     for (index, node) in graph.node.iter().enumerate() {
         for output in node.output.iter().filter(|o| !o.is_empty()) {

@@ -18,8 +18,6 @@ pub(crate) struct Graph(pub(crate) GraphProto);
 pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
-    Text(&'static str),
-    Tensor(TensorProto),
     Body(GraphProto),
 }
 
@@ -89,14 +87,6 @@ impl Graph {
                     Attribute::Ints(ints) => {
                         proto.ints = ints;
                         AttributeType::Ints
-                    }
-                    Attribute::Text(text) => {
-                        proto.s = text.into();
-                        AttributeType::String
-                    }
-                    Attribute::Tensor(tensor) => {
-                        proto.t = Some(tensor);
-                        AttributeType::Tensor
                     }
                     Attribute::Body(graph) => {
                         proto.g = Some(graph);

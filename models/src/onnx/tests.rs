@@ -22,18 +22,21 @@ fn refused_with(graph: Graph, says: &str) {
 
 /// A valid graph to spoil: `y = x w`.
 fn valid() -> Graph {
-    Graph::default()
-        .input("x", Float, &[-1, 2])
-        .constant(floats("w", &[2, 2], &[1., 2., 3., 4.]))
-        .node("MatMul x w -> y")
-        .output("y", Float, &[-1, 2])
+    Graph::default().input("x", Float, &[-1, 2]).constant(floats("w", &[2, 2], &[1., 2., 3., 4.])).node("MatMul x w -> y").output(
+        "y",
+        Float,
+        &[-1, 2],
+    )
 }
 
 #[test]
 fn a_file_cut_short_anywhere_is_refused() {
     let bytes = valid().bytes();
     for length in 0..bytes.len() {
-        assert!(matches!(Network::load(&write_bytes(&bytes[..length]).path), Err(LoadError::Invalid { .. } | LoadError::Graph { .. })), "{length}");
+        assert!(
+            matches!(Network::load(&write_bytes(&bytes[..length]).path), Err(LoadError::Invalid { .. } | LoadError::Graph { .. })),
+            "{length}"
+        );
     }
     assert!(Network::load(&write_bytes(&bytes).path).is_ok());
 }
@@ -121,7 +124,13 @@ fn a_weight_whose_shape_and_data_disagree_is_refused() {
 #[test]
 fn typed_data_is_read_from_the_field_that_onnx_prescribes() {
     // tract looks for uint32 in the signed field, and finds none.
-    let counts = TensorProto { name: "c".into(), data_type: Uint32 as i32, dims: vec![2], uint64_data: vec![3, 4_000_000_000], ..Default::default() };
+    let counts = TensorProto {
+        name: "c".into(),
+        data_type: Uint32 as i32,
+        dims: vec![2],
+        uint64_data: vec![3, 4_000_000_000],
+        ..Default::default()
+    };
     let graph = Graph::default()
         .input("x", Float, &[-1, 2])
         .constant(counts)
@@ -143,8 +152,22 @@ fn tensors_of_absurd_size_are_refused_before_they_are_made() {
     absurd(base().constant(ints("s", &[2], &[1 << 20, 1 << 20])).node("ConstantOfShape s -> z").node("Add x z -> y"));
     absurd(base().constant(ints("s", &[2], &[1 << 30, 1])).node("Expand x s -> y"));
     absurd(base().constant(ints("r", &[1], &[1 << 40])).node("Tile x r -> y"));
-    absurd(base().constant(ints("a", &[], &[0])).constant(ints("b", &[], &[1 << 40])).constant(ints("d", &[], &[1])).node("Range a b d -> z").node("Add x z -> y"));
-    absurd(base().constant(ints("a", &[], &[0])).constant(ints("b", &[], &[1])).constant(ints("d", &[], &[0])).node("Range a b d -> z").node("Add x z -> y"));
+    absurd(
+        base()
+            .constant(ints("a", &[], &[0]))
+            .constant(ints("b", &[], &[1 << 40]))
+            .constant(ints("d", &[], &[1]))
+            .node("Range a b d -> z")
+            .node("Add x z -> y"),
+    );
+    absurd(
+        base()
+            .constant(ints("a", &[], &[0]))
+            .constant(ints("b", &[], &[1]))
+            .constant(ints("d", &[], &[0]))
+            .node("Range a b d -> z")
+            .node("Add x z -> y"),
+    );
     absurd(base().constant(ints("p", &[2], &[0, 1 << 40])).node("Pad x p -> y"));
     absurd(base().constant(floats("s", &[1], &[1e12])).node("Resize x _ s -> y"));
     // Worked out through a computation, and inside a body.
@@ -248,7 +271,9 @@ fn a_panic_inside_tract_is_an_error() {
 #[test]
 fn inputs_without_a_shape_and_graphs_without_ports_are_refused() {
     let mut graph = valid();
-    let Some(tract_onnx::pb::type_proto::Value::TensorType(tensor)) = graph.0.input[0].r#type.as_mut().unwrap().value.as_mut() else { panic!() };
+    let Some(tract_onnx::pb::type_proto::Value::TensorType(tensor)) = graph.0.input[0].r#type.as_mut().unwrap().value.as_mut() else {
+        panic!()
+    };
     tensor.shape = None;
     refused_with(graph, "declares no shape");
     refused_with(Graph::default(), "no input or no output");

@@ -45,7 +45,12 @@ impl Grid {
             None
         } else {
             let from_front = if axis < 0 { axis + rank as i64 } else { axis };
-            Some(usize::try_from(from_front).ok().filter(|a| *a < rank).with_context(|| format!("axis {axis} of a tensor of rank {rank}"))?)
+            Some(
+                usize::try_from(from_front)
+                    .ok()
+                    .filter(|a| *a < rank)
+                    .with_context(|| format!("axis {axis} of a tensor of rank {rank}"))?,
+            )
         };
         let (low, high) = match integer {
             DatumType::U8 => (0, 255),
@@ -89,7 +94,11 @@ pub(crate) fn has_zero(node: &NodeProto) -> bool {
 
 /// The constant behind an input.
 pub(crate) fn constant(model: &TypedModel, outlet: OutletId, what: &str) -> TractResult<Arc<Tensor>> {
-    model.outlet_fact(outlet)?.konst.clone().with_context(|| format!("the {what} is computed by the graph; only a constant one is supported"))
+    model
+        .outlet_fact(outlet)?
+        .konst
+        .clone()
+        .with_context(|| format!("the {what} is computed by the graph; only a constant one is supported"))
 }
 
 #[cfg(test)]

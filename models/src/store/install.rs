@@ -114,7 +114,7 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
 }
 
 fn copy(from: &mut dyn Read, to: &Path) -> Result<(), StoreError> {
-    let copy = || {
+    let mut copy = || {
         to.parent().map_or(Ok(()), fs::create_dir_all)?;
         io::copy(from, &mut File::create_new(to)?)
     };

@@ -1,0 +1,127 @@
+//! A lane: one model, the requests that wait for it (a queue for each priority), and how fast it serves them.
+
+use super::arrivals::Arrivals;
+use super::costs::Costs;
+use super::{Profile, Readiness, Ticket, Time};
+use crate::thermal::Budget;
+use hearth_api::Priority;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Weight of the newest step in the running mean of the time an item takes.
+const WEIGHT: f64 = 1.0 / 4.0;
+
+/// What the queue needs to know of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) deadline: Time,
+    pub(super) arrived: Time,
+    pub(super) alone: bool,
+}
+
+/// Where a request stands in its queue: by the time it is due, which is its deadline, or the end of its patience if that
+/// comes first: requests with near deadlines overtake one with a far deadline, but not for ever.
+pub(super) type Place = (Time, Ticket);
+
+/// Requests of one priority that wait for one model.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) waiting: BTreeMap<Place, Waiting>,
+    /// Compute time it was given, in the time of start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): the queue
+    /// with the least goes next; one that was empty begins where the others are.
+    pub(super) virtual_time: Duration,
+    /// Since when it waits, on purpose, for more requests to join, although the compute threads are free.
+    pub(super) held_since: Option<Time>,
+}
+
+/// What a model can do now.
+#[derive(Debug)]
+pub(super) enum State {
+    Available,
+    Loading,
+    Ready { profile: Arc<Profile>, costs: Costs },
+    Failed(hearth_api::Fault),
+}
+
+impl State {
+    /// None for a model that is removed: it has no lane.
+    pub(super) fn new(readiness: Readiness, budget: &Budget) -> Option<State> {
+        Some(match readiness {
+            Readiness::Available => State::Available,
+            Readiness::Loading => State::Loading,
+            Readiness::Ready(profile) => State::Ready { costs: Costs::new(&profile, budget.threads, budget.batch), profile },
+            Readiness::Failed(fault) => State::Failed(fault),
+            Readiness::Removed => return None,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) state: State,
+    queues: [Queue; Priority::ALL.len()],
+    pub(super) arrivals: Arrivals,
+    /// Requests in steps.
+    pub(super) running: usize,
+    /// Mean time a request takes of a step, in seconds; none before the first step.
+    pace: Option<f64>,
+}
+
+impl Lane {
+    pub(super) fn new() -> Lane {
+        Lane { state: State::Available, queues: Default::default(), arrivals: Arrivals::default(), running: 0, pace: None }
+    }
+
+    /// The budget has changed.
+    pub(super) fn set_budget(&mut self, budget: &Budget) {
+        if let State::Ready { profile, costs } = &mut self.state {
+            *costs = Costs::new(profile, budget.threads, budget.batch);
+        }
+    }
+
+    pub(super) fn queue(&self, priority: Priority) -> &Queue {
+        &self.queues[priority as usize]
+    }
+
+    pub(super) fn queue_mut(&mut self, priority: Priority) -> &mut Queue {
+        &mut self.queues[priority as usize]
+    }
+
+    pub(super) fn queues_mut(&mut self) -> impl Iterator<Item = (Priority, &mut Queue)> {
+        Priority::ALL.into_iter().zip(&mut self.queues)
+    }
+
+    /// Requests waiting, of every priority.
+    pub(super) fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.waiting.len()).sum()
+    }
+
+    /// Every request that waits.
+    pub(super) fn tickets(&self) -> Vec<Ticket> {
+        self.queues.iter().flat_map(|queue| queue.waiting.keys().map(|(_, ticket)| *ticket)).collect()
+    }
+
+    /// A step of `items` requests took so long.
+    pub(super) fn served(&mut self, items: usize, took: Duration) {
+        let item = took.as_secs_f64() / items.max(1) as f64;
+        self.pace = Some(self.pace.map_or(item, |mean| mean + (item - mean) * WEIGHT));
+    }
+
+    /// Whether a request waits that could run inside a running step.
+    pub(super) fn could_interrupt(&self) -> bool {
+        matches!(self.state, State::Ready { .. }) && self.queue(Priority::High).waiting.values().any(|w| !w.alone)
+    }
+
+    /// Compute time that all that is here will take, as far as that is known.
+    pub(super) fn backlog(&self) -> Option<Duration> {
+        let measured = match &self.state {
+            State::Ready { costs, .. } => {
+                let batch = costs.best_batch();
+                costs.latency(batch).map(|latency| latency.as_secs_f64() / batch as f64)
+            }
+            _ => None,
+        };
+        Some(Duration::from_secs_f64(self.pace.or(measured)? * (self.waiting() + self.running) as f64))
+    }
+}

@@ -1,0 +1,132 @@
+//! Picking: which batch runs next, and what runs inside a running step.
+
+use super::batching::{Batch, form, hold};
+use super::lane::State;
+use super::{Action, Running, Scheduler, Step, StepId, StepJob, Time};
+use hearth_api::{ModelName, Priority};
+use std::time::Duration;
+
+/// How much more compute time than the least served model another may have had and still go first for a near deadline:
+/// deadlines are kept where it costs others little, and are no way to take the board over.
+const ADVANCE: Duration = Duration::from_millis(250);
+
+/// A batch that could run next.
+struct Contender {
+    model: ModelName,
+    batch: Batch,
+    virtual_time: Duration,
+}
+
+impl Scheduler {
+    /// Runs the next batch if one is to run now; else says when to look again, if not before the next event.
+    pub(super) fn pick(&mut self, now: Time, actions: &mut Vec<Action>) -> Option<Time> {
+        for priority in Priority::ALL.into_iter().rev() {
+            // Background work is for a cool board, and what waits of it waits for that.
+            if priority == Priority::Background && self.budget.admit > Priority::Background && self.draining.is_none() {
+                continue;
+            }
+            let mut contenders = Vec::new();
+            let mut look_again: Option<Time> = None;
+            for (model, lane) in &mut self.lanes {
+                let State::Ready { profile, costs } = &lane.state else { continue };
+                let queue = lane.queue(priority);
+                if queue.waiting.is_empty() {
+                    continue;
+                }
+                if priority < Priority::High && now < self.resting_until {
+                    return Some(self.resting_until);
+                }
+                let here = lane.waiting();
+                let may_wait = priority < Priority::High && self.draining.is_none();
+                if let Some(until) = may_wait.then(|| hold(queue, profile, costs, &lane.arrivals, here, now)).flatten() {
+                    lane.queue_mut(priority).held_since.get_or_insert(now);
+                    look_again = Some(look_again.map_or(until, |at| at.min(until)));
+                } else if let Some(batch) = form(queue, costs, false, now) {
+                    contenders.push(Contender { model: model.clone(), batch, virtual_time: queue.virtual_time });
+                }
+            }
+            if let Some(chosen) = choose(contenders, now) {
+                self.run(chosen, priority, false, now, actions);
+                return None;
+            }
+            if look_again.is_some() {
+                return look_again;
+            }
+        }
+        None
+    }
+
+    /// The running step stands between two nodes: runs inside it what is more urgent.
+    pub(super) fn interrupt(&mut self, step: StepId, now: Time, actions: &mut Vec<Action>) {
+        if !self.may_interrupt(step) {
+            return;
+        }
+        let contenders = self.lanes.iter().filter_map(|(model, lane)| {
+            let State::Ready { costs, .. } = &lane.state else { return None };
+            let queue = lane.queue(Priority::High);
+            let batch = form(queue, costs, true, now)?;
+            Some(Contender { model: model.clone(), batch, virtual_time: queue.virtual_time })
+        });
+        if let Some(chosen) = choose(contenders.collect(), now) {
+            self.run(chosen, Priority::High, true, now, actions);
+        }
+    }
+
+    /// Whether anything may run inside this step: it is the only one, less urgent, and not one that has to be alone, lest
+    /// another be blamed for what it does.
+    pub(super) fn may_interrupt(&self, step: StepId) -> bool {
+        matches!(self.running.as_slice(), [running]
+            if running.id == step && !running.inside && !running.alone && running.priority < Priority::High)
+    }
+
+    fn run(&mut self, chosen: Contender, priority: Priority, inside: bool, now: Time, actions: &mut Vec<Action>) {
+        let Contender { model, batch, virtual_time } = chosen;
+        let clock = &mut self.virtual_clock[priority as usize];
+        *clock = virtual_time.max(*clock);
+
+        let lane = self.lanes.get_mut(&model).expect("a contender is a lane");
+        let outstanding = lane.waiting() + lane.running;
+        lane.arrivals.step(outstanding);
+        lane.running += batch.places.len();
+        let queue = lane.queue_mut(priority);
+        let held_since = queue.held_since;
+        let mut jobs = Vec::with_capacity(batch.places.len());
+        for place in &batch.places {
+            let waiting = queue.waiting.remove(place).expect("a batch is formed of what waits");
+            let ticket = place.1;
+            let entry = self.jobs.get_mut(&ticket).expect("what waits is a job");
+            entry.place = None;
+            self.deadlines.remove(&(waiting.deadline, ticket));
+            self.waiting_bytes -= entry.job.bytes;
+            let batched = held_since.map_or(Duration::ZERO, |since| now.since(since.max(waiting.arrived)));
+            let queued = now.since(waiting.arrived).saturating_sub(batched);
+            jobs.push((waiting.arrived, StepJob { ticket, queued, batched }));
+        }
+        jobs.sort_by_key(|(arrived, job)| (*arrived, job.ticket));
+        let jobs: Vec<StepJob> = jobs.into_iter().map(|(_, job)| job).collect();
+        // From here on what is held waits for its turn, not for others to join.
+        for lane in self.lanes.values_mut() {
+            lane.queues_mut().for_each(|(_, queue)| queue.held_since = None);
+        }
+
+        let id = StepId(self.next_step);
+        self.next_step += 1;
+        let tickets = jobs.iter().map(|job| job.ticket).collect();
+        self.running.push(Running { id, model: model.clone(), priority, jobs: tickets, inside, alone: batch.alone });
+        actions.push(Action::Run(Step { id, model, jobs, threads: batch.threads }));
+    }
+}
+
+/// The contender to run: of those that would miss a deadline if another went first, the one with the first deadline, as
+/// long as it is not too far ahead of the others in compute time; else the one that had the least.
+fn choose(mut contenders: Vec<Contender>, now: Time) -> Option<Contender> {
+    let least = contenders.iter().map(|c| c.virtual_time).min()?;
+    let longest = contenders.iter().map(|c| c.batch.latency).max()?;
+    let rank = |c: &Contender| {
+        let ready = now + c.batch.latency;
+        let near = c.batch.deadline >= ready && c.batch.deadline < ready + longest && c.virtual_time <= least + ADVANCE;
+        if near { (0, c.batch.deadline.0, c.virtual_time) } else { (1, c.virtual_time, c.batch.deadline.0) }
+    };
+    let at = (0..contenders.len()).min_by_key(|at| rank(&contenders[*at]))?;
+    Some(contenders.swap_remove(at))
+}

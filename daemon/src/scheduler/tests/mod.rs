@@ -1,0 +1,7 @@
+//! What the scheduler promises, in virtual time.
+
+mod admission;
+mod batches;
+mod board;
+mod order;
+mod properties;
