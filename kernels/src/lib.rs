@@ -7,6 +7,8 @@
 mod cpu;
 pub mod image;
 pub mod pool;
+pub mod quant;
+pub mod sound;
 
 pub use cpu::InstructionSet;
 pub use pool::Pool;

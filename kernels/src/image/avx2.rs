@@ -136,13 +136,12 @@ pub(super) fn normalise_planar_rgb(pixels: &[u8], scale: &[f32], offset: &[f32],
     {
         let (first, rest) = out.split_at_mut(plane);
         let (second, third) = rest.split_at_mut(plane);
-        let mut planes = [first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0, third.as_chunks_mut::<16>().0];
+        let planes = [first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0, third.as_chunks_mut::<16>().0];
         for (index, block) in blocks.iter().enumerate() {
             for (channel, values) in split_rgb(block).into_iter().enumerate() {
                 let (scale, offset) = (_mm256_set1_ps(scale[channel]), _mm256_set1_ps(offset[channel]));
-                let finish = |values: __m128i| {
-                    _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(values)), scale), offset)
-                };
+                let finish =
+                    |values: __m128i| _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(values)), scale), offset);
                 let out = planes[channel][index].as_mut_ptr();
                 // SAFETY: `out` has 16 floats.
                 unsafe {

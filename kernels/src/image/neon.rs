@@ -133,7 +133,7 @@ pub(super) fn normalise_planar_rgb(pixels: &[u8], scale: &[f32], offset: &[f32],
     {
         let (first, rest) = out.split_at_mut(plane);
         let (second, third) = rest.split_at_mut(plane);
-        let mut planes = [first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0, third.as_chunks_mut::<16>().0];
+        let planes = [first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0, third.as_chunks_mut::<16>().0];
         for (index, block) in blocks.iter().enumerate() {
             // SAFETY: 48 bytes are 16 pixels of 3 channels.
             let uint8x16x3_t(red, green, blue) = unsafe { vld3q_u8(block.as_ptr()) };

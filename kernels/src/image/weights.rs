@@ -1,7 +1,9 @@
 //! Fixed-point weights of a bilinear (triangle) filter along one axis.
 
-/// Least and most binary digits after the point of a weight: see [`Weights::new`].
-const BITS: std::ops::RangeInclusive<u32> = 14..=16;
+/// Binary digits after the point of a weight, the least: a weight of one fits an `i16`.
+const LEAST_BITS: u32 = 14;
+/// And the most: the sum of 15-bit values by weights fits an `i32`.
+const MOST_BITS: u32 = 16;
 
 /// For each destination position, the first source position it reads and the weights from there on.
 ///
@@ -25,8 +27,7 @@ impl Weights {
     /// borders the weights that fall outside go to those inside. Source: Pillow, `src/libImaging/Resample.c`.
     ///
     /// The arithmetic is IEEE double precision without fusing, so that the weights are the same on every CPU. The largest
-    /// number of bits is taken with which each weight fits an `i16`: 14 for a weight of one, and not over 16, so that
-    /// 15-bit values summed with the weights fit an `i32`.
+    /// number of bits is taken with which each weight fits.
     pub(super) fn new(source: usize, target: usize) -> Weights {
         let scale = source as f64 / target as f64;
         let stretch = scale.max(1.0);
@@ -48,7 +49,8 @@ impl Weights {
             ends.push(exact.len());
         }
         let largest = exact.iter().copied().fold(0.0, f64::max);
-        let bits = BITS.rfind(|&bits| largest * f64::from(1u32 << bits) + 1.0 <= f64::from(i16::MAX)).unwrap_or(*BITS.start());
+        let bits =
+            (LEAST_BITS..=MOST_BITS).rfind(|&bits| largest * f64::from(1u32 << bits) + 1.0 <= f64::from(i16::MAX)).unwrap_or(LEAST_BITS);
         let unit = f64::from(1u32 << bits);
         let mut values = Vec::with_capacity(exact.len());
         for position in ends.windows(2) {
@@ -83,7 +85,8 @@ mod tests {
 
     #[test]
     fn weights_stay_inside_the_source_and_sum_to_one_exactly() {
-        for (source, target) in [(1, 1), (1, 9), (9, 1), (7, 7), (3, 5), (5, 3), (640, 224), (224, 640), (4000, 28), (65_000, 1), (2, 2000)] {
+        for (source, target) in [(1, 1), (1, 9), (9, 1), (7, 7), (3, 5), (5, 3), (640, 224), (224, 640), (4000, 28), (65_000, 1), (2, 2000)]
+        {
             let weights = Weights::new(source, target);
             assert_eq!(weights.len(), target);
             for position in 0..target {

@@ -1,0 +1,67 @@
+//! The quantization kernels for AVX2: the float operations of the scalar ones, eight at a time.
+
+use super::{Grid, scalar};
+use std::arch::x86_64::*;
+
+/// Values at a time.
+const LANES: usize = 8;
+
+/// See `scalar::steps`. The conversion rounds half to even: Rust never changes the rounding mode.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn steps(values: __m256, scale: __m256, lowest: __m256, highest: __m256) -> __m256i {
+    // Of a NaN and a number, MAXPS gives its second operand.
+    let steps = _mm256_max_ps(_mm256_div_ps(values, scale), lowest);
+    _mm256_cvtps_epi32(_mm256_min_ps(steps, highest))
+}
+
+/// See [`scalar::quantize`].
+#[target_feature(enable = "avx2")]
+pub(super) fn quantize(source: &[f32], grid: Grid, target: &mut [u8]) {
+    let (lowest, highest) = grid.bounds();
+    let (scale, lowest, highest) = (_mm256_set1_ps(grid.scale), _mm256_set1_ps(lowest), _mm256_set1_ps(highest));
+    let (zero_point, low_byte) = (_mm256_set1_epi32(grid.zero_point), _mm256_set1_epi32(0xff));
+    let ((blocks, source_left), (targets, target_left)) = (source.as_chunks::<LANES>(), target.as_chunks_mut::<LANES>());
+    for (block, target) in blocks.iter().zip(targets) {
+        // SAFETY: an array of 8 floats.
+        let values = unsafe { _mm256_loadu_ps(block.as_ptr()) };
+        let values = _mm256_add_epi32(steps(values, scale, lowest, highest), zero_point);
+        let values = _mm256_and_si256(values, low_byte);
+        let values = _mm_packus_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
+        // SAFETY: an array of 8 bytes.
+        unsafe { _mm_storel_epi64(target.as_mut_ptr().cast(), _mm_packus_epi16(values, values)) };
+    }
+    scalar::quantize(source_left, grid, target_left);
+}
+
+/// See [`scalar::dequantize`].
+#[target_feature(enable = "avx2")]
+pub(super) fn dequantize<const SIGNED: bool>(source: &[u8], grid: Grid, target: &mut [f32]) {
+    let (scale, zero_point) = (_mm256_set1_ps(grid.scale), _mm256_set1_epi32(grid.zero_point));
+    let ((blocks, source_left), (targets, target_left)) = (source.as_chunks::<LANES>(), target.as_chunks_mut::<LANES>());
+    for (block, target) in blocks.iter().zip(targets) {
+        // SAFETY: an array of 8 bytes.
+        let bits = unsafe { _mm_loadl_epi64(block.as_ptr().cast()) };
+        let values = if SIGNED { _mm256_cvtepi8_epi32(bits) } else { _mm256_cvtepu8_epi32(bits) };
+        let values = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(values, zero_point)), scale);
+        // SAFETY: an array of 8 floats.
+        unsafe { _mm256_storeu_ps(target.as_mut_ptr(), values) };
+    }
+    scalar::dequantize::<SIGNED>(source_left, grid, target_left);
+}
+
+/// See [`scalar::fake_quantize`].
+#[target_feature(enable = "avx2")]
+pub(super) fn fake_quantize(values: &mut [f32], grid: Grid) {
+    let (lowest, highest) = grid.bounds();
+    let (scale, lowest, highest) = (_mm256_set1_ps(grid.scale), _mm256_set1_ps(lowest), _mm256_set1_ps(highest));
+    let (blocks, left) = values.as_chunks_mut::<LANES>();
+    for block in blocks {
+        // SAFETY: an array of 8 floats.
+        unsafe {
+            let steps = steps(_mm256_loadu_ps(block.as_ptr()), scale, lowest, highest);
+            _mm256_storeu_ps(block.as_mut_ptr(), _mm256_mul_ps(_mm256_cvtepi32_ps(steps), scale));
+        }
+    }
+    scalar::fake_quantize(left, grid);
+}

@@ -1,0 +1,240 @@
+//! Quantization: floats to and from the 8-bit grid of ONNX QuantizeLinear and DequantizeLinear, for a whole tensor or for each
+//! channel. Knows grids and slices; shapes are the caller's.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+use crate::InstructionSet;
+use crate::cpu::Kind;
+
+/// Integers that floats are quantized to, `q` standing for `(q - zero_point) * scale`.
+///
+/// ONNX demands a positive scale. Any other is computed with as IEEE 754 says, and never panics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    scale: f32,
+    zero_point: i32,
+    lowest: i32,
+    highest: i32,
+}
+
+impl Grid {
+    /// The grid of 8-bit integers, unsigned or signed as the zero point is.
+    pub fn new<Q: Quantized>(scale: f32, zero_point: Q) -> Grid {
+        Grid { scale, zero_point: zero_point.into(), lowest: Q::LOWEST, highest: Q::HIGHEST }
+    }
+
+    /// The grid of the integers `lowest..=highest`, for [`fake_quantize`] with other widths: 16 bits, 4 bits.
+    ///
+    /// # Panics
+    /// If the zero point is not in the range, or the range is wider than 2^17.
+    pub fn with_range(scale: f32, zero_point: i32, lowest: i32, highest: i32) -> Grid {
+        assert!((lowest..=highest).contains(&zero_point), "zero point {zero_point} is not within {lowest} to {highest}");
+        assert!(i64::from(highest) - i64::from(lowest) <= 1 << 17, "a grid of {lowest} to {highest} is wider than 2^17");
+        Grid { scale, zero_point, lowest, highest }
+    }
+
+    /// Step between neighbours.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The integer that stands for 0.
+    pub fn zero_point(&self) -> i32 {
+        self.zero_point
+    }
+
+    /// The range, less the zero point: exact as floats.
+    fn bounds(&self) -> (f32, f32) {
+        ((self.lowest - self.zero_point) as f32, (self.highest - self.zero_point) as f32)
+    }
+}
+
+/// The integers that [`quantize`] gives and [`dequantize`] takes: `u8` and `i8`.
+pub trait Quantized: Copy + Into<i32> + sealed::Byte {
+    /// Least value.
+    const LOWEST: i32;
+    /// Greatest value.
+    const HIGHEST: i32;
+}
+
+impl Quantized for u8 {
+    const LOWEST: i32 = 0;
+    const HIGHEST: i32 = 255;
+}
+
+impl Quantized for i8 {
+    const LOWEST: i32 = -128;
+    const HIGHEST: i32 = 127;
+}
+
+mod sealed {
+    /// An integer of one byte, which the kernels write and read as bits.
+    pub trait Byte: Sized {
+        const SIGNED: bool;
+        fn bits(values: &[Self]) -> &[u8];
+        fn bits_mut(values: &mut [Self]) -> &mut [u8];
+    }
+
+    impl Byte for u8 {
+        const SIGNED: bool = false;
+        fn bits(values: &[u8]) -> &[u8] {
+            values
+        }
+        fn bits_mut(values: &mut [u8]) -> &mut [u8] {
+            values
+        }
+    }
+
+    impl Byte for i8 {
+        const SIGNED: bool = true;
+        fn bits(values: &[i8]) -> &[u8] {
+            // SAFETY: `i8` and `u8` have one size and alignment, and every bit pattern is valid in both.
+            unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+        }
+        fn bits_mut(values: &mut [i8]) -> &mut [u8] {
+            // SAFETY: as above; the one mutable borrow is handed on.
+            unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+        }
+    }
+}
+
+/// `target = saturate(round(source / scale) + zero_point)`, rounding half to even: ONNX QuantizeLinear. Infinities saturate;
+/// NaN becomes the lowest integer, as in onnxruntime.
+///
+/// # Panics
+/// If the slices differ in length, or the grid is not one of `Q`.
+pub fn quantize<Q: Quantized>(source: &[f32], grid: Grid, target: &mut [Q]) {
+    quantize_on(InstructionSet::best(), source, grid, target);
+}
+
+/// [`quantize`] with a given instruction set.
+pub fn quantize_on<Q: Quantized>(set: InstructionSet, source: &[f32], grid: Grid, target: &mut [Q]) {
+    assert_eq!(source.len(), target.len(), "quantize: as many floats as integers");
+    check_grid::<Q>(&grid);
+    let target = Q::bits_mut(target);
+    match set.0 {
+        Kind::Scalar => scalar::quantize(source, grid, target),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        Kind::Neon => unsafe { neon::quantize(source, grid, target) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::quantize(source, grid, target) },
+    }
+}
+
+/// `target = (source - zero_point) * scale`: ONNX DequantizeLinear.
+///
+/// # Panics
+/// If the slices differ in length, or the grid is not one of `Q`.
+pub fn dequantize<Q: Quantized>(source: &[Q], grid: Grid, target: &mut [f32]) {
+    dequantize_on(InstructionSet::best(), source, grid, target);
+}
+
+/// [`dequantize`] with a given instruction set.
+pub fn dequantize_on<Q: Quantized>(set: InstructionSet, source: &[Q], grid: Grid, target: &mut [f32]) {
+    assert_eq!(source.len(), target.len(), "dequantize: as many integers as floats");
+    check_grid::<Q>(&grid);
+    let bits = Q::bits(source);
+    match (set.0, Q::SIGNED) {
+        (Kind::Scalar, false) => scalar::dequantize::<false>(bits, grid, target),
+        (Kind::Scalar, true) => scalar::dequantize::<true>(bits, grid, target),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        (Kind::Neon, false) => unsafe { neon::dequantize::<false>(bits, grid, target) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        (Kind::Neon, true) => unsafe { neon::dequantize::<true>(bits, grid, target) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        (Kind::Avx2, false) => unsafe { avx2::dequantize::<false>(bits, grid, target) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        (Kind::Avx2, true) => unsafe { avx2::dequantize::<true>(bits, grid, target) },
+    }
+}
+
+/// Moves each value to the nearest point of the grid: what QuantizeLinear and then DequantizeLinear give, bit for bit.
+/// NaN becomes the lowest point.
+pub fn fake_quantize(values: &mut [f32], grid: Grid) {
+    fake_quantize_on(InstructionSet::best(), values, grid);
+}
+
+/// [`fake_quantize`] with a given instruction set.
+pub fn fake_quantize_on(set: InstructionSet, values: &mut [f32], grid: Grid) {
+    match set.0 {
+        Kind::Scalar => scalar::fake_quantize(values, grid),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        Kind::Neon => unsafe { neon::fake_quantize(values, grid) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::fake_quantize(values, grid) },
+    }
+}
+
+/// [`quantize`] with a grid for each channel. The tensor is `outer x grids.len() x inner`: `inner` is the product of the
+/// dimensions behind the channel's axis, `outer` of those before it, which follows from the length.
+///
+/// # Panics
+/// As [`quantize`], and if the length is no multiple of `grids.len() * inner`.
+pub fn quantize_channels<Q: Quantized>(source: &[f32], grids: &[Grid], inner: usize, target: &mut [Q]) {
+    assert_eq!(source.len(), target.len(), "quantize: as many floats as integers");
+    check_channels(source.len(), grids, inner);
+    let channels = source.chunks_exact(inner.max(1)).zip(target.chunks_exact_mut(inner.max(1)));
+    for ((source, target), grid) in channels.zip(grids.iter().cycle()) {
+        quantize(source, *grid, target);
+    }
+}
+
+/// [`dequantize`] with a grid for each channel; shapes as in [`quantize_channels`].
+///
+/// # Panics
+/// As [`dequantize`], and if the length is no multiple of `grids.len() * inner`.
+pub fn dequantize_channels<Q: Quantized>(source: &[Q], grids: &[Grid], inner: usize, target: &mut [f32]) {
+    assert_eq!(source.len(), target.len(), "dequantize: as many integers as floats");
+    check_channels(source.len(), grids, inner);
+    let channels = source.chunks_exact(inner.max(1)).zip(target.chunks_exact_mut(inner.max(1)));
+    for ((source, target), grid) in channels.zip(grids.iter().cycle()) {
+        dequantize(source, *grid, target);
+    }
+}
+
+/// [`fake_quantize`] with a grid for each channel; shapes as in [`quantize_channels`].
+///
+/// # Panics
+/// If the length is no multiple of `grids.len() * inner`.
+pub fn fake_quantize_channels(values: &mut [f32], grids: &[Grid], inner: usize) {
+    check_channels(values.len(), grids, inner);
+    for (values, grid) in values.chunks_exact_mut(inner.max(1)).zip(grids.iter().cycle()) {
+        fake_quantize(values, *grid);
+    }
+}
+
+fn check_grid<Q: Quantized>(grid: &Grid) {
+    assert!(
+        (grid.lowest, grid.highest) == (Q::LOWEST, Q::HIGHEST),
+        "a grid of {} to {} for integers of {} to {}",
+        grid.lowest,
+        grid.highest,
+        Q::LOWEST,
+        Q::HIGHEST
+    );
+}
+
+fn check_channels(length: usize, grids: &[Grid], inner: usize) {
+    let channels = grids.len();
+    let whole = match channels.checked_mul(inner) {
+        Some(0) => length == 0,
+        Some(block) => length.is_multiple_of(block),
+        None => false,
+    };
+    assert!(whole, "{length} values are not whole blocks of {channels} channels x {inner} values");
+}
+
+#[cfg(test)]
+mod tests;
