@@ -35,12 +35,14 @@ impl Authority {
 }
 
 /// Calls Rescan as `nobody`.
-fn rescan_as_nobody(bus: &Bus, interactive: bool) -> anyhow::Result<Output> {
+async fn rescan_as_nobody(bus: &Bus, interactive: bool) -> anyhow::Result<Output> {
     let address = format!("--address={}", bus.address());
     let interactive = format!("--allow-interactive-authorization={interactive}");
     let command = ["--reuid=65534", "--regid=65534", "--clear-groups", "busctl", &address, &interactive];
     let call = ["call", BUS_NAME, MANAGER_PATH, MANAGER_INTERFACE, "Rescan"];
-    Ok(bus.command("setpriv").args(command).args(call).output()?)
+    // The authority answers from this very thread.
+    let mut nobody = tokio::process::Command::from(bus.command("setpriv"));
+    Ok(nobody.args(command).args(call).output().await?)
 }
 
 #[tokio::test]
@@ -55,7 +57,7 @@ async fn polkit_decides_who_else_may_manage_models() -> anyhow::Result<()> {
     wait_for_name(&client).await?;
     let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
 
-    let refused = rescan_as_nobody(&bus, false)?;
+    let refused = rescan_as_nobody(&bus, false).await?;
     assert!(!refused.status.success() && stderr(&refused).contains("polkit could not be asked"), "{refused:?}");
 
     let (consents, asked) = (Arc::new(Mutex::new(false)), Arc::new(Mutex::new(Vec::new())));
@@ -65,10 +67,10 @@ async fn polkit_decides_who_else_may_manage_models() -> anyhow::Result<()> {
         .name("org.freedesktop.PolicyKit1")
         .build()
         .await?;
-    let refused = rescan_as_nobody(&bus, false)?;
+    let refused = rescan_as_nobody(&bus, false).await?;
     assert!(!refused.status.success() && stderr(&refused).contains("org.hearthd.manage-models"), "{refused:?}");
     *consents.lock().expect("unpoisoned") = true;
-    let allowed = rescan_as_nobody(&bus, true)?;
+    let allowed = rescan_as_nobody(&bus, true).await?;
     assert!(allowed.status.success(), "{allowed:?}");
     let action = "org.hearthd.manage-models".to_owned();
     assert_eq!(*asked.lock().expect("unpoisoned"), [(action.clone(), 0), (action, 1)]);
