@@ -6,6 +6,7 @@
 //! ```
 //! `ARCHITECTURE.md` tells how the parts work together.
 
+mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -17,4 +18,6 @@ pub mod scheduler;
 mod service;
 pub mod standalone;
 pub mod thermal;
-pub mod trial;
+mod trial;
+
+pub(crate) use check::checker;

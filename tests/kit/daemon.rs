@@ -16,14 +16,20 @@ pub fn program(name: &str) -> PathBuf {
 /// A folder for a daemon: configuration, store, runtime directory.
 pub struct Home {
     folder: TempDir,
+    node: String,
 }
 
 impl Home {
-    /// An empty one.
+    /// An empty one, of a node called `test`.
     pub fn new() -> anyhow::Result<Home> {
+        Home::named("test")
+    }
+
+    /// An empty one, of a node with this name.
+    pub fn named(node: &str) -> anyhow::Result<Home> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("models"))?;
-        Ok(Home { folder })
+        Ok(Home { folder, node: node.to_owned() })
     }
 
     /// The store.
@@ -89,4 +95,11 @@ impl Drop for Hearthd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Debian's Python, which has the clients (paho-mqtt, dbus), with a script of `tests/clients/`.
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script));
+    command
 }

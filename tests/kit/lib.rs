@@ -1,5 +1,8 @@
-//! What the tests share: a real bus, a real daemon, small models.
+//! What the tests share: a real broker, a real bus, a real daemon, small models.
 
+pub mod broker;
 pub mod bus;
+pub mod client;
 pub mod daemon;
+pub mod gate;
 pub mod onnx;
