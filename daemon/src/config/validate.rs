@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const MEBIBYTE: u64 = 1 << 20;
-/// Requests in flight from the broker beyond those admitted: room to read on, refuse and reorder.
-const WINDOW_MARGIN: usize = 64;
+/// Requests in flight from the broker beyond those admitted: room to read on, refuse and reorder. Acknowledgements leave in
+/// order, so behind a slow request this many may stand that were answered; each is a packet id by then, not a payload.
+const WINDOW_MARGIN: usize = 4096;
 /// Topic, properties and framing around a payload.
 const PACKET_OVERHEAD: usize = 64 * 1024;
 
