@@ -153,16 +153,16 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
     let per_event = |waiting: u64| {
         let mut board = Board::with(&[("digits", pays()), ("gauge", does_not_pay())]);
         for n in 0..waiting {
-            board
-                .ask_at(us(n), Ask::of(if n % 2 == 0 { "digits" } else { "gauge" }).within(Duration::from_secs(60) + us(n * 7919 % 9_973)));
+            let model = if n % 2 == 0 { "digits" } else { "gauge" };
+            board.ask_at(us(n), Ask::of(model).within(Duration::from_secs(60) + us(n * 7919 % 9_973)));
         }
         board.run_until(ms(10));
-        let profile = pays().profile();
         let mut scheduler = board.scheduler;
         let (mut step, mut ticket, mut now, mut events) = (board.steps.len() as u64 - 1, waiting, ms(10), 0u32);
-        let fastest = (0..5).map(|_| {
+        // The fastest of many short turns: what else the machine does falls into the others.
+        let fastest = (0..200).map(|_| {
             let begin = Instant::now();
-            for _ in 0..500 {
+            for _ in 0..20 {
                 now += ms(1);
                 let mut served = 0;
                 for action in scheduler.on(Event::Finished { step: StepId(step), took: ms(1) }, at(now)) {
@@ -176,10 +176,8 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
                     let key = Key { door: Door::Mqtt, reply_to: "caller".into(), correlation: ticket.to_le_bytes().to_vec().into() };
                     let (model, deadline) = (name(if ticket % 2 == 0 { "digits" } else { "gauge" }), at(now + Duration::from_secs(60)));
                     let priority = hearth_api::Priority::Normal;
-                    scheduler.on(
-                        Event::Submit(Job { ticket: Ticket(ticket), key, model, priority, deadline, bytes: 10, alone: false }),
-                        at(now),
-                    );
+                    let job = Job { ticket: Ticket(ticket), key, model, priority, deadline, bytes: 10, alone: false };
+                    scheduler.on(Event::Submit(job), at(now));
                     events += 1;
                 }
                 scheduler.on(Event::Between(StepId(step)), at(now));
@@ -188,10 +186,11 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
             begin.elapsed().div_f64(f64::from(std::mem::take(&mut events)))
         });
         let fastest = fastest.min().unwrap();
-        assert!(scheduler.waiting() as u64 > waiting * 9 / 10, "{profile:?}");
+        assert!(scheduler.waiting() as u64 > waiting * 9 / 10);
         fastest
     };
     let (few, many) = (per_event(100), per_event(10_000));
     println!("an event takes {few:?} with 100 waiting requests, {many:?} with 10,000");
-    assert!(many < few * 10, "{few:?} with 100, {many:?} with 10,000");
+    // A scan of what waits would be 100 times as long.
+    assert!(many < few * 20, "{few:?} with 100, {many:?} with 10,000");
 }
