@@ -86,28 +86,50 @@ fn batches_form_under_load_where_they_pay_and_more_is_served_than_could_be_one_b
     assert!(board.steps.len() < 180, "{} steps", board.steps.len());
 }
 
+/// One round of four callers that ask within a millisecond of each other; and when the next round begins.
+fn round(board: &mut Board, time: Duration) -> (Vec<Ticket>, Duration) {
+    let tickets: Vec<Ticket> = (0..4).map(|n| board.ask_at(time + us(n * 300), Ask::of("digits").from(&format!("caller{n}")))).collect();
+    while tickets.iter().any(|ticket| !board.ends.contains_key(ticket)) {
+        board.run_until(board.now.0 + us(100));
+    }
+    let answered = tickets.iter().map(|ticket| board.end(*ticket).at.0).max().unwrap();
+    (tickets, answered + us(100))
+}
+
 #[test]
 fn a_short_wait_is_made_for_those_who_are_expected() {
-    // Four callers that each ask again when they have their answers, within a millisecond of each other.
+    // Four callers that each ask again when they have their answers.
     let mut board = Board::with(&[("digits", pays())]);
     let mut time = ms(0);
-    let mut rounds = Vec::new();
-    for _ in 0..50 {
-        let tickets: Vec<Ticket> =
-            (0..4).map(|n| board.ask_at(time + us(n * 300), Ask::of("digits").from(&format!("caller{n}")))).collect();
-        board.run_until(time + ms(60));
-        time = tickets.iter().map(|ticket| board.end(*ticket).at.0).max().unwrap() + us(100);
-        rounds.push(tickets);
-    }
-    // Once it is known that there are four, they ride together, and go as soon as the fourth is there.
-    for tickets in &rounds[10..] {
-        for ticket in tickets {
-            let How::Served { batch, batched, started, .. } = board.end(*ticket).how.clone() else { panic!("served") };
-            assert_eq!(batch, 4);
+    for n in 0..50 {
+        let (tickets, next) = round(&mut board, time);
+        time = next;
+        // Once it is known that there are four, they ride together, and go as soon as the fourth is there.
+        if n < 10 {
+            continue;
+        }
+        for ticket in &tickets {
+            let How::Served { batch, batched, started } = board.end(*ticket).how else { panic!("served") };
+            assert_eq!((batch, started), (4, board.started(tickets[3])));
             assert!(batched <= us(900));
-            assert_eq!(started, board.started(tickets[3]));
         }
     }
+}
+
+#[test]
+fn only_time_spent_on_waiting_for_others_is_told_as_such() {
+    let mut board = Board::with(&[("digits", Model { load: ms(50), ..pays() })]);
+    let mut time = ms(0);
+    for _ in 0..20 {
+        time = round(&mut board, time).1;
+    }
+    // The other three do not come, and before that shows the model is taken out of memory and loaded again.
+    let alone = board.ask_at(time, Ask::of("digits"));
+    board.event_at(time + us(200), Event::Model(name("digits"), Readiness::Available));
+    board.run();
+    let How::Served { batched, started, .. } = board.end(alone).how else { panic!("served") };
+    assert_eq!(started, at(time + us(50_200)));
+    assert_eq!(batched, ms(0), "it waited for the model");
 }
 
 #[test]
