@@ -88,9 +88,10 @@ pub fn negate(directory: &Path) -> anyhow::Result<()> {
     write(directory, "negate", 16, &onnx)
 }
 
-/// Writes `slow`: x of FP32 [1, 1]; y some seconds later, between a hundred nodes that can be interrupted.
+/// Writes `slow`: x of FP32 [1, 1]; y = 0 some seconds later, between a hundred nodes that can be interrupted.
 pub fn slow(directory: &Path) -> anyhow::Result<()> {
-    let mut nodes = vec![node("Expand", &["x", "shape"], "m0")];
+    // Zeros, whatever x is: the products of anything else would grow over all bounds.
+    let mut nodes = vec![node("Sub", &["x", "x"], "zero"), node("Expand", &["zero", "shape"], "m0")];
     for i in 0..100 {
         nodes.push(node("MatMul", &[&format!("m{i}"), "m0"], &format!("m{}", i + 1)));
     }

@@ -22,7 +22,9 @@ fn grey() -> Codec {
 }
 
 fn sound(rest: &str) -> Codec {
-    let text = format!("task = {{ kind = \"anomaly\", score = \"output\", threshold = 0.5 }}\n[sound]\nsample_rate = 8000\nwindow = 800\nhop = 400\n{rest}");
+    let text = format!(
+        "task = {{ kind = \"anomaly\", score = \"output\", threshold = 0.5 }}\n[sound]\nsample_rate = 8000\nwindow = 800\nhop = 400\n{rest}"
+    );
     codec(&text, &[-1, 800], &[-1, 1])
 }
 
@@ -166,7 +168,8 @@ fn another_rate_is_resampled() {
 
 #[test]
 fn tensors_are_read_for_every_task() {
-    let json = |shape: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":[{}]}}]}}"#, ["0.5"; 16].join(","));
+    let json =
+        |shape: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":[{}]}}]}}"#, ["0.5"; 16].join(","));
     for shape in ["[1,1,4,4]", "[1,4,4]"] {
         let decoded = grey().decode(&payload(ContentType::Json, json(shape).into())).unwrap();
         assert_eq!(decoded.inputs[0].shape, [1, 1, 4, 4]);
@@ -211,7 +214,8 @@ fn the_strangest_window_speaks_and_a_reconstruction_is_compared() {
 
 #[test]
 fn a_manifest_that_does_not_fit_the_graph_is_refused() {
-    let refused = |rest: &str, input: &[i64], output: &[i64]| Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
+    let refused =
+        |rest: &str, input: &[i64], output: &[i64]| Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
     assert!(refused(GREY, &[-1, 1, 5, 5], &[-1, 2]).contains("does not hold 16 elements"));
     assert!(refused(GREY, &[-1, 1, 4, 4], &[-1, 3]).contains("2 labels"));
     let anomaly = "task = { kind = \"anomaly\", score = \"output\", threshold = 0.5 }\n";
