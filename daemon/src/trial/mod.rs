@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// `hearthctl try`
 #[derive(Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Leave the daemon up and print the mosquitto_pub and busctl lines to play with
     #[arg(long)]
     stay: bool,
