@@ -113,12 +113,21 @@ class Runner:
 
 
 def picture_row(picture: Image.Image, settings: dict) -> np.ndarray:
-    """A picture as an input row [1, height, width] by the `[image]` section of a manifest (grey, stretched)."""
+    """A picture as an input row [1, height, width] by the `[image]` section of a manifest (grey; stretched, or the middle cropped)."""
+    if settings.get("fit") == "crop":
+        picture = cropped(picture, settings["width"], settings["height"])
     grey = picture.convert("L").resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
     pixels = np.asarray(grey, np.float32)
     if settings.get("invert", False):
         pixels = 255 - pixels
     return ((pixels / 255 - settings["mean"][0]) / settings["std"][0])[None].astype(np.float32)
+
+
+def cropped(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest part of this shape, in the middle."""
+    keep = min(picture.width, max(1, picture.height * width // height)), min(picture.height, max(1, picture.width * height // width))
+    left, top = (picture.width - keep[0]) // 2, (picture.height - keep[1]) // 2
+    return picture.crop((left, top, left + keep[0], top + keep[1]))
 
 
 def sound_row(samples: np.ndarray, settings: dict) -> np.ndarray:

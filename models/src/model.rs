@@ -120,3 +120,95 @@ fn agree(manifest: &Path, what: &str, said: &[TensorMetadata], have: &[TensorMet
     let wrong = format!("its {what}s are {}, but the graph has {}", describe(said), describe(have));
     Err(LoadError::invalid(manifest, wrong, format!("correct them, or leave the {what}s out")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundled;
+    use hearth_api::{ContentType, FaultKind};
+
+    fn bundled(name: &str) -> (tempfile::TempDir, Model) {
+        let folder = tempfile::tempdir().unwrap();
+        let models = bundled::all();
+        models.iter().find(|m| m.manifest().name.as_str() == name).unwrap().write_to(folder.path()).unwrap();
+        let model = Model::load(folder.path()).unwrap();
+        (folder, model)
+    }
+
+    fn samples(folder: &Path, model: &Model) -> Vec<Payload> {
+        let read = |file: &str| std::fs::read(folder.join(file)).unwrap().into();
+        model.manifest().samples.iter().map(|s| Payload { content_type: ContentType::Png, bytes: read(&s.file) }).collect()
+    }
+
+    fn best(answer: &Result<Answer, Fault>) -> &str {
+        match answer {
+            Ok(Answer::Labels { labels }) => &labels[0].label,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn digits_answers_its_samples() {
+        let (folder, model) = bundled("digits");
+        let payloads = samples(folder.path(), &model);
+        let answers = model.infer(&payloads, 2, &Pool::new(2), &mut || ());
+        let right = answers.iter().zip(&model.manifest().samples).filter(|(answer, sample)| best(answer) == sample.truth).count();
+        let promised = model.manifest().accuracy.as_ref().unwrap().promised;
+        assert!(right as f64 >= promised * payloads.len() as f64, "{right} of {}", payloads.len());
+        assert!(model.memory_bytes() > 0);
+    }
+
+    #[test]
+    fn a_bad_payload_ends_only_its_own_request() {
+        let (folder, model) = bundled("digits");
+        let mut payloads = samples(folder.path(), &model);
+        payloads.truncate(4);
+        let pool = Pool::new(2);
+        let alone: Vec<String> =
+            payloads.iter().map(|p| best(&model.infer(std::slice::from_ref(p), 1, &pool, &mut || ())[0]).into()).collect();
+        let nan = Tensor::from_f32("image", vec![1, 1, 8, 8], &[f32::NAN; 64]).data;
+        payloads.insert(1, Payload { content_type: ContentType::Png, bytes: "not a picture".into() });
+        payloads.insert(3, Payload { content_type: ContentType::Binary { header_length: None }, bytes: nan });
+        let mut answers = model.infer(&payloads, 2, &pool, &mut || ());
+        for at in [3, 1] {
+            assert_eq!(answers.remove(at).unwrap_err().kind, FaultKind::BadRequest);
+        }
+        assert_eq!(answers.iter().map(best).collect::<Vec<_>>(), alone);
+    }
+
+    #[test]
+    fn something_urgent_gets_its_turn_between_payloads_and_nodes() {
+        let (folder, model) = bundled("digits");
+        let payloads = samples(folder.path(), &model);
+        let mut turns = 0;
+        model.infer(&payloads, 1, &Pool::new(1), &mut || turns += 1);
+        assert!(turns > payloads.len(), "{turns}");
+    }
+
+    #[test]
+    fn a_step_may_run_inside_another() {
+        let (folder, model) = bundled("digits");
+        let payloads = samples(folder.path(), &model);
+        let pool = Pool::new(2);
+        let mut inner = None;
+        let outer = model.infer(&payloads, 2, &pool, &mut || {
+            inner.get_or_insert_with(|| model.infer(&payloads[..1], 2, &pool, &mut || ()));
+        });
+        assert_eq!(best(&inner.unwrap()[0]), best(&outer[0]));
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_fit_the_graph_is_refused() {
+        let (folder, _) = bundled("digits");
+        let file = folder.path().join("manifest.toml");
+        let manifest = std::fs::read_to_string(&file).unwrap();
+        for (from, to) in
+            [("\"image\"", "\"picture\""), ("[-1, 1, 8, 8]", "[-1, 1, 9, 8]"), ("\"FP32\", shape = [-1, 10]", "\"INT8\", shape = [-1, 10]")]
+        {
+            assert!(manifest.contains(from));
+            std::fs::write(&file, manifest.replace(from, to)).unwrap();
+            let error = Model::load(folder.path()).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("but the graph has"), "{error}");
+        }
+    }
+}

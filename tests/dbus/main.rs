@@ -7,3 +7,4 @@ mod contract;
 mod jobs;
 mod others;
 mod peers;
+mod polkit;

@@ -31,8 +31,32 @@ pub(super) struct Queue {
     /// Compute time it was given, in the time of start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): the queue
     /// with the least goes next; one that was empty begins where the others are.
     pub(super) virtual_time: Duration,
-    /// Since when it waits, on purpose, for more requests to join, although the compute threads are free.
-    pub(super) held_since: Option<Time>,
+    /// Since when it waits, on purpose, for more requests to join, although the compute threads are free; and the last
+    /// turn in which it did.
+    held: (Time, Turn),
+}
+
+/// A turn of the picking. A turn that runs a step counts twice, so that what was held before the step is not held on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Turn(u64);
+
+impl Turn {
+    pub(super) fn next(self) -> Turn {
+        Turn(self.0 + 1)
+    }
+}
+
+impl Queue {
+    /// It waits for more requests to join.
+    pub(super) fn hold(&mut self, turn: Turn, now: Time) {
+        let since = self.held_since(turn).unwrap_or(now);
+        self.held = (since, turn);
+    }
+
+    /// Since when it has been held without a break until this turn.
+    pub(super) fn held_since(&self, turn: Turn) -> Option<Time> {
+        (self.held.1 > Turn::default() && self.held.1.next() >= turn).then_some(self.held.0)
+    }
 }
 
 /// What a model can do now.

@@ -53,7 +53,7 @@ pub use types::*;
 
 use crate::thermal::Budget;
 use hearth_api::{Fault, ModelName, Priority};
-use lane::{Lane, Place, Queue, State, Waiting};
+use lane::{Lane, Place, Queue, State, Turn, Waiting};
 use ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -75,6 +75,7 @@ pub struct Scheduler {
     /// The step that runs, and the one inside it.
     running: Vec<Running>,
     next_step: u64,
+    turn: Turn,
     /// For each priority the virtual time of the last queue picked: where a queue begins that was empty.
     virtual_clock: [Duration; Priority::ALL.len()],
     /// The board rests until then.
@@ -123,6 +124,7 @@ impl Scheduler {
             waiting_bytes: 0,
             running: Vec::with_capacity(2),
             next_step: 0,
+            turn: Turn::default(),
             virtual_clock: [Duration::ZERO; Priority::ALL.len()],
             resting_until: Time::default(),
             rest_owed: Duration::ZERO,

@@ -20,6 +20,7 @@ struct Contender {
 impl Scheduler {
     /// Runs the next batch if one is to run now; else says when to look again, if not before the next event.
     pub(super) fn pick(&mut self, now: Time, actions: &mut Vec<Action>) -> Option<Time> {
+        self.turn = self.turn.next();
         for priority in Priority::ALL.into_iter().rev() {
             // Background work is for a cool board, and what waits of it waits for that.
             if priority == Priority::Background && self.budget.admit > Priority::Background && self.draining.is_none() {
@@ -39,7 +40,7 @@ impl Scheduler {
                 let here = lane.waiting();
                 let may_wait = priority < Priority::High && self.draining.is_none();
                 if let Some(until) = may_wait.then(|| hold(queue, profile, costs, &lane.arrivals, here, now)).flatten() {
-                    lane.queue_mut(priority).held_since.get_or_insert(now);
+                    lane.queue_mut(priority).hold(self.turn, now);
                     look_again = Some(look_again.map_or(until, |at| at.min(until)));
                 } else if let Some(batch) = form(queue, costs, false, now) {
                     contenders.push(Contender { model: model.clone(), batch, virtual_time: queue.virtual_time });
@@ -89,7 +90,7 @@ impl Scheduler {
         lane.arrivals.step(outstanding);
         lane.running += batch.places.len();
         let queue = lane.queue_mut(priority);
-        let held_since = queue.held_since;
+        let held_since = queue.held_since(self.turn);
         let mut jobs = Vec::with_capacity(batch.places.len());
         for place in &batch.places {
             let waiting = queue.waiting.remove(place).expect("a batch is formed of what waits");
@@ -104,10 +105,7 @@ impl Scheduler {
         }
         jobs.sort_by_key(|(arrived, job)| (*arrived, job.ticket));
         let jobs: Vec<StepJob> = jobs.into_iter().map(|(_, job)| job).collect();
-        // From here on what is held waits for its turn, not for others to join.
-        for lane in self.lanes.values_mut() {
-            lane.queues_mut().for_each(|(_, queue)| queue.held_since = None);
-        }
+        self.turn = self.turn.next();
 
         let id = StepId(self.next_step);
         self.next_step += 1;

@@ -138,3 +138,15 @@ fn a_check_sees_nothing_of_the_environment() {
         assert!(!reason.contains(name), "{reason}");
     }
 }
+
+#[test]
+fn bundled_models_pass_and_answer_their_samples() {
+    for model in crate::bundled::all() {
+        let file = good().write();
+        model.write_to(file.folder.path()).unwrap();
+        let report = check(&file, Limits::default()).unwrap();
+        let (right, wrong) = (report.samples.right as usize, report.samples.wrong.len());
+        assert_eq!(right + wrong, model.manifest().samples.len());
+        assert!(right > 9 * wrong, "{}: {report:?}", model.manifest().name);
+    }
+}

@@ -3,6 +3,7 @@
 
 use super::grid::{self, Grid};
 use super::{FakeQuantize, Quantize};
+use hearth_kernels::quant;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -26,24 +27,35 @@ impl EvalOp for Dequantize {
     fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = args_1!(inputs);
         let mut output = Tensor::zero::<f32>(input.shape())?;
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let y = plain.as_slice_mut::<f32>()?;
         macro_rules! fill {
-            ($t:ty) => {{
+            ($t:ty, |$source:ident, $scale:ident, $zero:ident, $target:ident| $dequantize:expr) => {{
                 let x = input.try_as_plain_ram()?.as_slice::<$t>()?;
-                let mut plain = output.try_as_plain_ram_mut()?;
-                let y = plain.as_slice_mut::<f32>()?;
-                self.0.runs(input.shape(), |range, scale, zero| {
-                    for (y, x) in y[range.clone()].iter_mut().zip(&x[range]) {
-                        *y = i32::from(*x).wrapping_sub(zero) as f32 * scale;
-                    }
+                self.0.runs(input.shape(), |range, $scale, $zero| {
+                    let ($source, $target) = (&x[range.clone()], &mut y[range]);
+                    $dequantize
                 })?;
             }};
         }
+        macro_rules! fill_wide {
+            ($t:ty) => {
+                fill!($t, |source, scale, zero, target| for (x, y) in source.iter().zip(target) {
+                    *y = i32::from(*x).wrapping_sub(zero) as f32 * scale;
+                })
+            };
+        }
         match self.0.integer {
-            DatumType::U8 => fill!(u8),
-            DatumType::I8 => fill!(i8),
-            DatumType::U16 => fill!(u16),
-            DatumType::I16 => fill!(i16),
-            DatumType::I32 => fill!(i32),
+            // The zero point is of the type of the integers, by the rules of the operator.
+            DatumType::U8 => {
+                fill!(u8, |source, scale, zero, target| quant::dequantize(source, quant::Grid::new(scale, zero as u8), target))
+            }
+            DatumType::I8 => {
+                fill!(i8, |source, scale, zero, target| quant::dequantize(source, quant::Grid::new(scale, zero as i8), target))
+            }
+            DatumType::U16 => fill_wide!(u16),
+            DatumType::I16 => fill_wide!(i16),
+            DatumType::I32 => fill_wide!(i32),
             other => bail!("DequantizeLinear from {other:?}"),
         }
         Ok(tvec!(output.into_tvalue()))

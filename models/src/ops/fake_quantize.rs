@@ -1,7 +1,7 @@
 //! QuantizeLinear and DequantizeLinear of one grid in one step: f32 in, the nearest point of the grid out.
 
 use super::Grid;
-use super::quantize::quantize;
+use hearth_kernels::quant;
 use tract_onnx::tract_core::internal::*;
 
 /// The typed operator.
@@ -26,9 +26,7 @@ impl EvalOp for FakeQuantize {
         let mut plain = tensor.try_as_plain_ram_mut()?;
         let x = plain.as_slice_mut::<f32>()?;
         self.0.runs(&shape, |range, scale, zero| {
-            for x in &mut x[range] {
-                *x = (quantize(*x, scale, zero, self.0.low, self.0.high) - zero) as f32 * scale;
-            }
+            quant::fake_quantize(&mut x[range], quant::Grid::with_range(scale, zero, self.0.low, self.0.high));
         })?;
         Ok(tvec!(tensor.into_tvalue()))
     }

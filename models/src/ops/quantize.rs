@@ -1,13 +1,14 @@
 //! QuantizeLinear: f32 to integers, exactly as ONNX says: `saturate(round half to even(x / scale) + zero point)`.
 
 use super::grid::{self, Grid};
+use hearth_kernels::quant;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::*;
 
-/// One element: `saturate(round half to even(x / scale) + zero)`.
-pub(crate) fn quantize(x: f32, scale: f32, zero: i32, low: i32, high: i32) -> i32 {
+/// One element, for the 16-bit grids that have no kernel.
+fn quantize(x: f32, scale: f32, zero: i32, low: i32, high: i32) -> i32 {
     // In f32 the sum is exact wherever it does not saturate.
     ((x / scale).round_ties_even() + zero as f32).clamp(low as f32, high as f32) as i32
 }
@@ -32,22 +33,28 @@ impl EvalOp for Quantize {
         let x = input.try_as_plain_ram()?.as_slice::<f32>()?;
         let mut output = Tensor::zero_dt(self.0.integer, input.shape())?;
         macro_rules! fill {
-            ($t:ty) => {{
+            ($t:ty, |$source:ident, $scale:ident, $zero:ident, $target:ident| $quantize:expr) => {{
                 let mut plain = output.try_as_plain_ram_mut()?;
                 let y = plain.as_slice_mut::<$t>()?;
-                self.0.runs(input.shape(), |range, scale, zero| {
-                    for (y, x) in y[range.clone()].iter_mut().zip(&x[range]) {
-                        // Saturated to the type's range.
-                        *y = quantize(*x, scale, zero, self.0.low, self.0.high) as $t;
-                    }
+                self.0.runs(input.shape(), |range, $scale, zero| {
+                    // Of the type of the integers, by the rules of the operator.
+                    let ($source, $target, $zero) = (&x[range.clone()], &mut y[range], zero as $t);
+                    $quantize
                 })?;
             }};
         }
+        macro_rules! fill_16 {
+            ($t:ty) => {
+                fill!($t, |source, scale, zero, target| for (x, y) in source.iter().zip(target) {
+                    *y = quantize(*x, scale, zero.into(), self.0.low, self.0.high) as $t;
+                })
+            };
+        }
         match self.0.integer {
-            DatumType::U8 => fill!(u8),
-            DatumType::I8 => fill!(i8),
-            DatumType::U16 => fill!(u16),
-            DatumType::I16 => fill!(i16),
+            DatumType::U8 => fill!(u8, |source, scale, zero, target| quant::quantize(source, quant::Grid::new(scale, zero), target)),
+            DatumType::I8 => fill!(i8, |source, scale, zero, target| quant::quantize(source, quant::Grid::new(scale, zero), target)),
+            DatumType::U16 => fill_16!(u16),
+            DatumType::I16 => fill_16!(i16),
             other => bail!("QuantizeLinear to {other:?}"),
         }
         Ok(tvec!(output.into_tvalue()))

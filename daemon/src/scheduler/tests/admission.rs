@@ -176,10 +176,12 @@ fn a_cancelled_request_ends_at_once_while_it_waits_and_with_its_step_when_it_run
     board.event_at(ms(2), Event::Cancel(waiting));
     board.event_at(ms(2), Event::Cancel(waiting));
     let anew = board.ask_at(ms(3), same());
+    let again = board.ask_at(ms(12), same());
     board.run();
     assert_eq!((board.end(waiting).kind(), board.end(waiting).at), (Some(FaultKind::Cancelled), at(ms(2))));
     assert!(board.end(running).served() && board.end(running).at == at(ms(10)));
     assert!(board.end(anew).served(), "a cancelled request is nothing to attach to");
+    assert!(matches!(board.end(again).how, How::Attached(to) if to == anew), "its end leaves the new one alone");
 }
 
 #[test]

@@ -86,28 +86,50 @@ fn batches_form_under_load_where_they_pay_and_more_is_served_than_could_be_one_b
     assert!(board.steps.len() < 180, "{} steps", board.steps.len());
 }
 
+/// One round of four callers that ask within a millisecond of each other; and when the next round begins.
+fn round(board: &mut Board, time: Duration) -> (Vec<Ticket>, Duration) {
+    let tickets: Vec<Ticket> = (0..4).map(|n| board.ask_at(time + us(n * 300), Ask::of("digits").from(&format!("caller{n}")))).collect();
+    while tickets.iter().any(|ticket| !board.ends.contains_key(ticket)) {
+        board.run_until(board.now.0 + us(100));
+    }
+    let answered = tickets.iter().map(|ticket| board.end(*ticket).at.0).max().unwrap();
+    (tickets, answered + us(100))
+}
+
 #[test]
 fn a_short_wait_is_made_for_those_who_are_expected() {
-    // Four callers that each ask again when they have their answers, within a millisecond of each other.
+    // Four callers that each ask again when they have their answers.
     let mut board = Board::with(&[("digits", pays())]);
     let mut time = ms(0);
-    let mut rounds = Vec::new();
-    for _ in 0..50 {
-        let tickets: Vec<Ticket> =
-            (0..4).map(|n| board.ask_at(time + us(n * 300), Ask::of("digits").from(&format!("caller{n}")))).collect();
-        board.run_until(time + ms(60));
-        time = tickets.iter().map(|ticket| board.end(*ticket).at.0).max().unwrap() + us(100);
-        rounds.push(tickets);
-    }
-    // Once it is known that there are four, they ride together, and go as soon as the fourth is there.
-    for tickets in &rounds[10..] {
-        for ticket in tickets {
-            let How::Served { batch, batched, started, .. } = board.end(*ticket).how.clone() else { panic!("served") };
-            assert_eq!(batch, 4);
+    for n in 0..50 {
+        let (tickets, next) = round(&mut board, time);
+        time = next;
+        // Once it is known that there are four, they ride together, and go as soon as the fourth is there.
+        if n < 10 {
+            continue;
+        }
+        for ticket in &tickets {
+            let How::Served { batch, batched, started } = board.end(*ticket).how else { panic!("served") };
+            assert_eq!((batch, started), (4, board.started(tickets[3])));
             assert!(batched <= us(900));
-            assert_eq!(started, board.started(tickets[3]));
         }
     }
+}
+
+#[test]
+fn only_time_spent_on_waiting_for_others_is_told_as_such() {
+    let mut board = Board::with(&[("digits", Model { load: ms(50), ..pays() })]);
+    let mut time = ms(0);
+    for _ in 0..20 {
+        time = round(&mut board, time).1;
+    }
+    // The other three do not come, and before that shows the model is taken out of memory and loaded again.
+    let alone = board.ask_at(time, Ask::of("digits"));
+    board.event_at(time + us(200), Event::Model(name("digits"), Readiness::Available));
+    board.run();
+    let How::Served { batched, started, .. } = board.end(alone).how else { panic!("served") };
+    assert_eq!(started, at(time + us(50_200)));
+    assert_eq!(batched, ms(0), "it waited for the model");
 }
 
 #[test]
@@ -153,16 +175,16 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
     let per_event = |waiting: u64| {
         let mut board = Board::with(&[("digits", pays()), ("gauge", does_not_pay())]);
         for n in 0..waiting {
-            board
-                .ask_at(us(n), Ask::of(if n % 2 == 0 { "digits" } else { "gauge" }).within(Duration::from_secs(60) + us(n * 7919 % 9_973)));
+            let model = if n % 2 == 0 { "digits" } else { "gauge" };
+            board.ask_at(us(n), Ask::of(model).within(Duration::from_secs(60) + us(n * 7919 % 9_973)));
         }
         board.run_until(ms(10));
-        let profile = pays().profile();
         let mut scheduler = board.scheduler;
         let (mut step, mut ticket, mut now, mut events) = (board.steps.len() as u64 - 1, waiting, ms(10), 0u32);
-        let fastest = (0..5).map(|_| {
+        // The fastest of many short turns: what else the machine does falls into the others.
+        let fastest = (0..200).map(|_| {
             let begin = Instant::now();
-            for _ in 0..500 {
+            for _ in 0..20 {
                 now += ms(1);
                 let mut served = 0;
                 for action in scheduler.on(Event::Finished { step: StepId(step), took: ms(1) }, at(now)) {
@@ -176,10 +198,8 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
                     let key = Key { door: Door::Mqtt, reply_to: "caller".into(), correlation: ticket.to_le_bytes().to_vec().into() };
                     let (model, deadline) = (name(if ticket % 2 == 0 { "digits" } else { "gauge" }), at(now + Duration::from_secs(60)));
                     let priority = hearth_api::Priority::Normal;
-                    scheduler.on(
-                        Event::Submit(Job { ticket: Ticket(ticket), key, model, priority, deadline, bytes: 10, alone: false }),
-                        at(now),
-                    );
+                    let job = Job { ticket: Ticket(ticket), key, model, priority, deadline, bytes: 10, alone: false };
+                    scheduler.on(Event::Submit(job), at(now));
                     events += 1;
                 }
                 scheduler.on(Event::Between(StepId(step)), at(now));
@@ -188,10 +208,11 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
             begin.elapsed().div_f64(f64::from(std::mem::take(&mut events)))
         });
         let fastest = fastest.min().unwrap();
-        assert!(scheduler.waiting() as u64 > waiting * 9 / 10, "{profile:?}");
+        assert!(scheduler.waiting() as u64 > waiting * 9 / 10);
         fastest
     };
     let (few, many) = (per_event(100), per_event(10_000));
     println!("an event takes {few:?} with 100 waiting requests, {many:?} with 10,000");
-    assert!(many < few * 10, "{few:?} with 100, {many:?} with 10,000");
+    // A scan of what waits would be 100 times as long.
+    assert!(many < few * 20, "{few:?} with 100, {many:?} with 10,000");
 }

@@ -54,14 +54,14 @@ fn a_far_deadline_is_overtaken_for_no_longer_than_the_default_timeout() {
 #[test]
 fn a_near_deadline_goes_before_another_model_s_turn() {
     let mut board = Board::with(&[("digits", single(ms(20))), ("gauge", single(ms(30)))]);
-    board.ask_at(ms(0), Ask::of("gauge"));
-    // The digits model had compute time before, so that it would be the gauge's turn.
-    board.ask_at(ms(30), Ask::of("digits"));
-    let turn = board.ask_at(ms(31), Ask::of("gauge"));
-    let near = board.ask_at(ms(32), Ask::of("digits").within(ms(60)));
+    board.ask_at(ms(0), Ask::of("digits"));
+    board.ask_at(ms(1), Ask::of("gauge"));
+    board.ask_at(ms(2), Ask::of("digits"));
+    let turn = board.ask_at(ms(3), Ask::of("gauge"));
+    // At 70 ms the gauge has had 30 ms and digits 40; after the gauge, at 100, this one would be late.
+    let near = board.ask_at(ms(60), Ask::of("digits").within(ms(50)));
     board.run();
-    assert!(board.started(near) < board.started(turn));
-    assert!(board.end(near).at <= at(ms(92)));
+    assert_eq!((board.started(near), board.started(turn)), (at(ms(70)), at(ms(90))));
 }
 
 #[test]
@@ -110,6 +110,19 @@ fn a_model_that_was_idle_has_no_claim_on_the_past() {
     let after: Vec<&Ran> = board.steps.iter().filter(|ran| ran.started >= at(ms(1_000))).collect();
     let gauge = after.iter().filter(|ran| ran.model == name("gauge")).count();
     assert!((48..=52).contains(&gauge), "{gauge} of {}", after.len());
+}
+
+#[test]
+fn a_model_that_was_loading_has_no_claim_on_the_time_that_took() {
+    let mut board = Board::with(&[("digits", single(ms(10)))]);
+    board.install("gauge", Model { load: ms(1_000), ..single(ms(10)) });
+    for _ in 0..300 {
+        board.ask_at(ms(0), Ask::of("digits").within(Duration::from_secs(60)));
+        board.ask_at(ms(0), Ask::of("gauge").within(Duration::from_secs(60)));
+    }
+    board.run_until(ms(2_000));
+    let gauge = board.compute("gauge");
+    assert!((ms(480)..=ms(520)).contains(&gauge), "{gauge:?} of the second after it was loaded");
 }
 
 #[test]
@@ -182,6 +195,19 @@ fn the_board_rests_after_each_step_but_not_from_high_priority() {
     assert_eq!(board.started(b), at(ms(26)));
     assert_eq!(board.started(c), at(ms(41)));
     assert_eq!(board.started(cooler), at(ms(53)), "a board that may go on at once does");
+}
+
+#[test]
+fn a_high_priority_step_in_a_rest_adds_to_it() {
+    let mut board = Board::with(&[("digits", single(ms(100))), ("gauge", single(ms(2)))]);
+    board.on(Event::Budget(Budget { rest: 0.5, ..Budget::unbounded(2) }));
+    board.ask_at(ms(0), Ask::of("digits"));
+    board.ask_at(ms(50), Ask::of("gauge").high());
+    board.ask_at(ms(110), Ask::of("gauge").high());
+    let next = board.ask_at(ms(1), Ask::of("digits"));
+    board.run();
+    // 100 ms and 2 ms inside it end at 102; 51 ms of rest, and 1 for the 2 ms at 110.
+    assert_eq!(board.started(next), at(ms(154)));
 }
 
 #[test]
