@@ -91,6 +91,7 @@ impl Weights {
 
     /// As [`Weights::at`], with zeros behind the weights up to a multiple of [`STEP`], which may reach `STEP - 1` positions
     /// beyond the source: for vectors, which then have no remainder to handle.
+    #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
     #[inline]
     pub(super) fn padded(&self, position: usize) -> (usize, &[[i16; STEP]]) {
         let span = &self.spans[position];
