@@ -324,7 +324,11 @@ impl Manifest {
         let ensure = |good: bool, wrong: &dyn Fn() -> String, mend| if good { Ok(()) } else { Err((wrong(), mend)) };
         ensure(is_version(&self.version), &|| format!("version = {:?} cannot name a folder", self.version), VERSION_FORM)?;
         for file in self.samples.iter().map(|s| &s.file).chain(self.sha256.keys()).chain([&self.file]) {
-            ensure(is_relative(file), &|| format!("{file:?} is not inside the model's folder"), "name files relative to the manifest, without '..'")?;
+            ensure(
+                is_relative(file),
+                &|| format!("{file:?} is not inside the model's folder"),
+                "name files relative to the manifest, without '..'",
+            )?;
         }
         ensure((1..=4096).contains(&self.batch.max), &|| format!("batch.max = {}", self.batch.max), "it must be from 1 to 4096")?;
         let delay = self.batch.max_delay_ms;
@@ -337,7 +341,11 @@ impl Manifest {
             }
             Task::Regress { minimum, maximum, scale, offset, .. } => {
                 let finite = [minimum, maximum, scale, offset].into_iter().all(|x| x.is_finite());
-                ensure(finite && minimum < maximum, &|| format!("task.minimum = {minimum}, task.maximum = {maximum}"), "both are numbers, the minimum below the maximum")?;
+                ensure(
+                    finite && minimum < maximum,
+                    &|| format!("task.minimum = {minimum}, task.maximum = {maximum}"),
+                    "both are numbers, the minimum below the maximum",
+                )?;
             }
             Task::Anomaly { threshold, .. } => {
                 ensure(threshold.is_finite(), &|| format!("task.threshold = {threshold}"), "it must be a finite number")?;
@@ -346,17 +354,33 @@ impl Manifest {
         ensure(self.image.is_none() || self.sound.is_none(), &|| "it has both [image] and [sound]".into(), "a model takes one of them")?;
         if let Some(image) = &self.image {
             let sides = 1..=8192;
-            ensure(sides.contains(&image.width) && sides.contains(&image.height), &|| format!("image is {} x {}", image.width, image.height), "each side must be from 1 to 8192 pixels")?;
+            ensure(
+                sides.contains(&image.width) && sides.contains(&image.height),
+                &|| format!("image is {} x {}", image.width, image.height),
+                "each side must be from 1 to 8192 pixels",
+            )?;
             let channels = image.colour.channels();
             for (name, values) in [("mean", &image.mean), ("std", &image.std)] {
                 let fits = values.is_empty() || values.len() == channels;
-                ensure(fits, &|| format!("image.{name} has {} values for {channels} channels", values.len()), "name one for each channel, or none")?;
+                ensure(
+                    fits,
+                    &|| format!("image.{name} has {} values for {channels} channels", values.len()),
+                    "name one for each channel, or none",
+                )?;
             }
             ensure(image.std.iter().all(|s| s.is_finite() && *s != 0.0), &|| format!("image.std = {:?}", image.std), "no value may be 0")?;
         }
         if let Some(sound) = &self.sound {
-            ensure((100..=384_000).contains(&sound.sample_rate), &|| format!("sound.sample_rate = {}", sound.sample_rate), "it must be from 100 to 384000 Hz")?;
-            ensure((1..=1 << 24).contains(&sound.window), &|| format!("sound.window = {}", sound.window), "it must be from 1 to 16777216 samples")?;
+            ensure(
+                (100..=384_000).contains(&sound.sample_rate),
+                &|| format!("sound.sample_rate = {}", sound.sample_rate),
+                "it must be from 100 to 384000 Hz",
+            )?;
+            ensure(
+                (1..=1 << 24).contains(&sound.window),
+                &|| format!("sound.window = {}", sound.window),
+                "it must be from 1 to 16777216 samples",
+            )?;
             ensure(sound.hop >= 1, &|| "sound.hop = 0".into(), "it must be at least 1")?;
         }
         Ok(())

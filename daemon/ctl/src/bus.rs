@@ -211,8 +211,13 @@ impl Manager {
     /// Installs a model from files; the daemon need not see their folder. The largest travel as descriptors, of which a bus
     /// lets so many into a message, the others as bytes.
     pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<(String, String), CallError> {
-        let unreadable = |error: std::io::Error| CallError::Unreachable(anyhow::Error::new(error).context("a file of the model cannot be read"));
-        let mut sized = files.iter().map(|(name, file)| Ok((file.metadata()?.len(), name, file))).collect::<std::io::Result<Vec<_>>>().map_err(unreadable)?;
+        let unreadable =
+            |error: std::io::Error| CallError::Unreachable(anyhow::Error::new(error).context("a file of the model cannot be read"));
+        let mut sized = files
+            .iter()
+            .map(|(name, file)| Ok((file.metadata()?.len(), name, file)))
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(unreadable)?;
         sized.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
         let mut sent: Vec<(&str, Variant<'_>)> = Vec::with_capacity(files.len());
         for (i, (bytes, name, file)) in sized.into_iter().enumerate() {

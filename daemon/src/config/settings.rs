@@ -135,7 +135,6 @@ pub struct Thermal {
     pub interval: Duration,
 }
 
-
 impl Limits {
     /// Compute threads: as configured, or one for each core this process may use.
     pub fn compute_threads(&self) -> u32 {

@@ -54,7 +54,7 @@ fn host_name() -> NodeName {
 
 fn runtime_directory() -> PathBuf {
     // systemd names it; a start by hand keeps to the user's own.
-    ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].iter().find_map(|v| std::env::var_os(v)).map_or_else(std::env::temp_dir, PathBuf::from)
+    ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].iter().find_map(std::env::var_os).map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 fn state_directory() -> PathBuf {
@@ -145,7 +145,9 @@ fn broker(raw: &fragments::Mqtt) -> Result<Broker, ConfigError> {
                 _ => return Err(wrong("mqtt.certificate_file", "", "mqtt.certificate_file and mqtt.key_file go together")),
             },
         }),
-        (true, None, ..) => return Err(wrong("mqtt.ca_file", "", "mqtts:// needs the PEM file of the authority that signed the broker's certificate")),
+        (true, None, ..) => {
+            return Err(wrong("mqtt.ca_file", "", "mqtts:// needs the PEM file of the authority that signed the broker's certificate"));
+        }
         (false, None, None, None) => None,
         (false, ..) => return Err(wrong("mqtt.url", url, "certificates are configured, so the URL must begin with mqtts://")),
     };
@@ -177,7 +179,11 @@ fn bus(raw: &fragments::Bus) -> Result<Option<Bus>, ConfigError> {
             (Some(path), _) if path.starts_with('/') => Bus::Peer(path.into()),
             (None, true) => Bus::Address(other.to_owned()),
             _ => {
-                return Err(wrong("dbus.bus", other, "must be system, session, none, an address such as unix:path=/run/bus, or peer:/path/of/a/socket"));
+                return Err(wrong(
+                    "dbus.bus",
+                    other,
+                    "must be system, session, none, an address such as unix:path=/run/bus, or peer:/path/of/a/socket",
+                ));
             }
         }),
     })
@@ -238,7 +244,13 @@ mod tests {
         let broker = of("mqtts://[fe80::1]:1234").unwrap();
         assert_eq!((broker.host.as_str(), broker.port), ("fe80::1", 1234));
         assert_eq!(of("mqtts://broker").unwrap().port, 8883);
-        for (url, says) in [("broker", "must look like"), ("http://x", "must look like"), ("mqtts://u:p@x", "mqtt.username"), ("mqtt://x", "mqtts://"), ("mqtts://x:y", "no port")] {
+        for (url, says) in [
+            ("broker", "must look like"),
+            ("http://x", "must look like"),
+            ("mqtts://u:p@x", "mqtt.username"),
+            ("mqtt://x", "mqtts://"),
+            ("mqtts://x:y", "no port"),
+        ] {
             assert!(of(url).unwrap_err().contains(says), "{url}");
         }
     }

@@ -127,24 +127,12 @@ impl Governor {
                 degraded,
                 reason,
             },
-            Zone::Hot => Budget {
-                threads: 1,
-                batch: 4,
-                rest: 1.0,
-                admit: Priority::Normal,
-                retry_after: Duration::from_secs(10),
-                degraded,
-                reason,
-            },
-            Zone::Limit => Budget {
-                threads: 1,
-                batch: 1,
-                rest: 3.0,
-                admit: Priority::High,
-                retry_after: Duration::from_secs(15),
-                degraded,
-                reason,
-            },
+            Zone::Hot => {
+                Budget { threads: 1, batch: 4, rest: 1.0, admit: Priority::Normal, retry_after: Duration::from_secs(10), degraded, reason }
+            }
+            Zone::Limit => {
+                Budget { threads: 1, batch: 1, rest: 3.0, admit: Priority::High, retry_after: Duration::from_secs(15), degraded, reason }
+            }
         }
     }
 }
@@ -178,7 +166,16 @@ mod tests {
     #[test]
     fn a_zone_is_left_only_past_the_hysteresis() {
         let mut g = governor();
-        for (t, zone) in [(67.9, Zone::Cool), (68.0, Zone::Warm), (67.0, Zone::Warm), (65.9, Zone::Cool), (80.0, Zone::Limit), (77.0, Zone::Limit), (76.4, Zone::Hot), (60.0, Zone::Cool)] {
+        for (t, zone) in [
+            (67.9, Zone::Cool),
+            (68.0, Zone::Warm),
+            (67.0, Zone::Warm),
+            (65.9, Zone::Cool),
+            (80.0, Zone::Limit),
+            (77.0, Zone::Limit),
+            (76.4, Zone::Hot),
+            (60.0, Zone::Cool),
+        ] {
             g.on(&at(t));
             assert_eq!(g.zone(), zone, "{t}");
         }

@@ -3,8 +3,8 @@
 //! The lowest of: the passive trips; what the firmware of a known board does without telling the kernel; the lowest
 //! critical trip less 25 K; the user's own. Active trips are fan steps, never limits.
 
-use super::sensors::{Board, TripKind};
 use super::Celsius;
+use super::sensors::{Board, TripKind};
 
 /// A limit and where it comes from.
 #[derive(Debug, Clone, PartialEq)]

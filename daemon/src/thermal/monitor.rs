@@ -85,11 +85,11 @@ pub fn start(
     (Monitor { heat: watch, tuning: tuner }, task)
 }
 
-
 fn describe(board: &Board, governor: &Governor, reading: &Reading, budget: &Budget) -> Heat {
     let mut firmware = Vec::new();
     if let Some(bits) = reading.throttled {
-        let named = [(bits.under_voltage(), "under-voltage now"), (bits.now(), "throttled now"), (bits.since_boot(), "throttled since boot")];
+        let named =
+            [(bits.under_voltage(), "under-voltage now"), (bits.now(), "throttled now"), (bits.since_boot(), "throttled since boot")];
         firmware.extend(named.into_iter().filter(|(set, _)| *set).map(|(_, what)| what.to_owned()));
     }
     Heat {

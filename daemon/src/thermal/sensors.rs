@@ -207,7 +207,13 @@ impl Board {
         let devices = numbered(&self.root.join("sys/class/thermal"), "cooling_device");
         devices
             .into_iter()
-            .filter_map(|d| Some(CoolingDevice { kind: text(&d.join("type"))?, state: number(&d.join("cur_state"))?, most: number(&d.join("max_state"))? }))
+            .filter_map(|d| {
+                Some(CoolingDevice {
+                    kind: text(&d.join("type"))?,
+                    state: number(&d.join("cur_state"))?,
+                    most: number(&d.join("max_state"))?,
+                })
+            })
             .collect()
     }
 
@@ -237,7 +243,9 @@ fn is_cpu(name: &str) -> bool {
 /// Where the Raspberry Pi firmware driver shows its bits: below the `soc` bus, whose name differs by model.
 fn throttle_file(root: &Path) -> Option<PathBuf> {
     let buses = fs::read_dir(root.join("sys/devices/platform")).ok()?.filter_map(Result::ok).map(|e| e.path());
-    let firmware = buses.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("soc"))).flat_map(|bus| fs::read_dir(bus).into_iter().flatten());
+    let firmware = buses
+        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("soc")))
+        .flat_map(|bus| fs::read_dir(bus).into_iter().flatten());
     firmware.filter_map(Result::ok).map(|e| e.path().join("get_throttled")).find(|f| f.exists())
 }
 

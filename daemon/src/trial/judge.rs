@@ -69,7 +69,10 @@ impl<'m> Judge<'m> {
             None => (true, format!("{} of {} right; no accuracy is promised", self.asked - self.missing - self.wrong, self.asked)),
             Some((Metric::Top1, share)) => {
                 let allowed = (self.asked as f64 * (1.0 - share)).ceil() as usize;
-                (self.wrong <= allowed, format!("{} of {} wrong; {allowed} allowed by the promised {:.0} %", self.wrong, self.asked, share * 100.0))
+                (
+                    self.wrong <= allowed,
+                    format!("{} of {} wrong; {allowed} allowed by the promised {:.0} %", self.wrong, self.asked, share * 100.0),
+                )
             }
             Some((Metric::MeanError, share)) => {
                 let mean = self.errors.iter().sum::<f64>() / self.errors.len().max(1) as f64;
@@ -77,7 +80,10 @@ impl<'m> Judge<'m> {
             }
             Some((Metric::Auc, share)) => {
                 let auc = auc(&self.scores);
-                (auc >= share, format!("area under the curve {auc:.3}, {} of {} verdicts wrong; {share:.3} promised", self.wrong, self.asked))
+                (
+                    auc >= share,
+                    format!("area under the curve {auc:.3}, {} of {} verdicts wrong; {share:.3} promised", self.wrong, self.asked),
+                )
             }
         };
         let says = if self.missing > 0 { format!("{says}; {} MISSING", self.missing) } else { says };
@@ -102,7 +108,13 @@ fn auc(scores: &[(f64, bool)]) -> f64 {
     for high in of(true) {
         for low in of(false) {
             pairs += 1;
-            ordered += if high > low { 1.0 } else if high == low { 0.5 } else { 0.0 };
+            ordered += if high > low {
+                1.0
+            } else if high == low {
+                0.5
+            } else {
+                0.0
+            };
         }
     }
     if pairs == 0 { 0.0 } else { ordered / f64::from(pairs) }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// `hearthctl try`
 #[derive(Debug, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Leave the daemon up and print the mosquitto_pub and busctl lines to play with
     #[arg(long)]
     stay: bool,
@@ -142,7 +142,10 @@ async fn try_out(options: &Options, standalone: &Standalone, daemon: &Daemon) ->
                     judge.missing();
                     say(&format!("  {:<5}  {:<24} no answer: {error}", door.as_str(), sample.file));
                     if options.json {
-                        println!("{}", json!({"door": door.as_str(), "model": sample.model, "input": sample.file, "error": error.to_string()}));
+                        println!(
+                            "{}",
+                            json!({"door": door.as_str(), "model": sample.model, "input": sample.file, "error": error.to_string()})
+                        );
                     }
                 }
             }
@@ -181,9 +184,10 @@ async fn connect(standalone: &Standalone) -> anyhow::Result<Doors> {
 /// Waits until every model is loaded.
 async fn ready(daemon: &Daemon) -> anyhow::Result<()> {
     let mut snapshot = daemon.engine().watch();
-    let all_ready = snapshot.wait_for(|s| !s.models.is_empty() && s.models.iter().all(|m| m.state != ModelState::Available && m.state != ModelState::Loading));
+    let all_ready = snapshot
+        .wait_for(|s| !s.models.is_empty() && s.models.iter().all(|m| m.state != ModelState::Available && m.state != ModelState::Loading));
     let snapshot = tokio::time::timeout(PATIENCE, all_ready).await.context("the models did not load")??.clone();
-    for model in snapshot.models.iter().filter(|m| m.state != ModelState::Ready) {
+    if let Some(model) = snapshot.models.iter().find(|m| m.state != ModelState::Ready) {
         anyhow::bail!("{} is {}: {}", model.name, model.state.as_str(), model.reason);
     }
     Ok(())
@@ -232,7 +236,8 @@ fn playground(standalone: &Standalone) -> anyhow::Result<String> {
     let settings = standalone.settings();
     let (user, _) = standalone.login();
     let broker = settings.mqtt.as_ref().context("no broker")?;
-    let login = format!("-h {} -p {} -u {user} -P \"$(cat {})\"", broker.broker.host, broker.broker.port, standalone.password_file().display());
+    let login =
+        format!("-h {} -p {} -u {user} -P \"$(cat {})\"", broker.broker.host, broker.broker.port, standalone.password_file().display());
     let mut lines = vec!["It stays up until Ctrl-C. In another terminal:".to_owned()];
     for model in bundled::all() {
         let manifest = model.manifest();

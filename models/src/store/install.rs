@@ -72,7 +72,10 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
     let mut wished = None;
     let names = match source {
         Source::Folder(path) if path.is_file() => {
-            let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", path.display())))?;
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", path.display())))?;
             copy(&mut File::open(path).map_err(disk(path, "reading"))?, &staging.join(name))?;
             vec![name.to_owned()]
         }
@@ -94,7 +97,9 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
     if names.iter().any(|n| n == manifest::FILE_NAME) {
         let manifest = Manifest::read(staging)?;
         return match wished {
-            Some(name) if name != manifest.name => Err(StoreError::Source(format!("the manifest calls the model {}, not {name}", manifest.name))),
+            Some(name) if name != manifest.name => {
+                Err(StoreError::Source(format!("the manifest calls the model {}, not {name}", manifest.name)))
+            }
             _ => Ok(manifest),
         };
     }

@@ -75,7 +75,9 @@ impl Store {
         let folders = files::entries(&self.root)?.into_iter().filter(|f| f.is_dir());
         let names = folders.filter_map(|f| ModelName::new(f.file_name()?.to_str()?).ok());
         let mut models: Vec<Installed> = names
-            .filter_map(|name| self.installed(&name).inspect_err(|error| tracing::error!(model = %name, "left out of the store: {error}")).ok())
+            .filter_map(|name| {
+                self.installed(&name).inspect_err(|error| tracing::error!(model = %name, "left out of the store: {error}")).ok()
+            })
             .collect();
         models.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(models)
@@ -85,7 +87,8 @@ impl Store {
     pub fn installed(&self, name: &ModelName) -> Result<Installed, StoreError> {
         let versions = self.versions(name)?;
         let version = self.link(name, ACTIVE).filter(|v| versions.contains(v));
-        let version = version.ok_or_else(|| StoreError::Source(format!("no version of {name} is active: hearthctl model activate {name} VERSION")))?;
+        let version = version
+            .ok_or_else(|| StoreError::Source(format!("no version of {name} is active: hearthctl model activate {name} VERSION")))?;
         let directory = self.folder(name).join(&version);
         let manifest = Manifest::read(&directory)?;
         if manifest.name != *name || manifest.version != version {

@@ -10,7 +10,9 @@ fn folder(version: &str, content: &str) -> tempfile::TempDir {
     std::fs::write(folder.path().join("model.onnx"), content).unwrap();
     std::fs::create_dir(folder.path().join("samples")).unwrap();
     std::fs::write(folder.path().join("samples/a.png"), content).unwrap();
-    let manifest = format!("name = \"parts\"\nversion = \"{version}\"\nfile = \"model.onnx\"\ntask = {{ kind = \"tensor\" }}\n[[samples]]\nfile = \"samples/a.png\"\ntruth = \"x\"\n");
+    let manifest = format!(
+        "name = \"parts\"\nversion = \"{version}\"\nfile = \"model.onnx\"\ntask = {{ kind = \"tensor\" }}\n[[samples]]\nfile = \"samples/a.png\"\ntruth = \"x\"\n"
+    );
     std::fs::write(folder.path().join("manifest.toml"), manifest).unwrap();
     folder
 }
@@ -67,7 +69,11 @@ fn the_same_again_changes_nothing_and_other_content_is_refused() {
     let never = |_: &Path| panic!("it is installed already");
     store.install(&Source::Folder(folder("1.0", "1.0").path().into()), &never).unwrap();
     let other = folder("1.0", "1.0");
-    std::fs::write(other.path().join("manifest.toml"), std::fs::read_to_string(other.path().join("manifest.toml")).unwrap() + "[batch]\nmax = 3\n").unwrap();
+    std::fs::write(
+        other.path().join("manifest.toml"),
+        std::fs::read_to_string(other.path().join("manifest.toml")).unwrap() + "[batch]\nmax = 3\n",
+    )
+    .unwrap();
     assert!(matches!(store.install(&Source::Folder(other.path().into()), &|_| Ok(())), Err(StoreError::Exists { .. })));
 }
 

@@ -49,7 +49,8 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
         Task::Tensor {} => unreachable!("answered above"),
         Task::Classify { labels, softmax, top } => {
             let scores = values.chunks_exact(width).map(|row| if *softmax { normalised(row) } else { row.to_vec() });
-            let best = scores.max_by(|a, b| highest(&mut a.iter().copied()).total_cmp(&highest(&mut b.iter().copied()))).unwrap_or_default();
+            let best =
+                scores.max_by(|a, b| highest(&mut a.iter().copied()).total_cmp(&highest(&mut b.iter().copied()))).unwrap_or_default();
             if best.len() != labels.len() {
                 return Err(Fault::model_failed(format!("the model gave {} scores for {} labels", best.len(), labels.len())));
             }
@@ -108,6 +109,8 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Fault> {
         Datatype::Fp32 => elements!(f32),
         Datatype::Fp64 => elements!(f64),
         Datatype::Fp16 => data.chunks_exact(2).map(|b| f64::from(half_to_f32(u16::from_le_bytes([b[0], b[1]])))).collect(),
-        Datatype::Bool | Datatype::Bytes => return Err(Fault::model_failed(format!("{:?} is {:?}, not numbers", tensor.name, tensor.datatype))),
+        Datatype::Bool | Datatype::Bytes => {
+            return Err(Fault::model_failed(format!("{:?} is {:?}, not numbers", tensor.name, tensor.datatype)));
+        }
     })
 }

@@ -132,8 +132,10 @@ fn read(payload: &Payload) -> Result<DynamicImage, Fault> {
         Err(_) => return Err(Fault::bad_request(format!("the payload is no {}: it does not begin like one", said.as_str()))),
     }
     let broken = |e: image::ImageError| match e {
-        image::ImageError::Limits(_) => Fault::too_large(format!("decoding the picture would take more than {} MiB", MAX_DECODE_BYTES >> 20))
-            .with_limit("picture_decode_bytes", MAX_DECODE_BYTES),
+        image::ImageError::Limits(_) => {
+            Fault::too_large(format!("decoding the picture would take more than {} MiB", MAX_DECODE_BYTES >> 20))
+                .with_limit("picture_decode_bytes", MAX_DECODE_BYTES)
+        }
         e => Fault::bad_request(format!("the {} cannot be decoded: {e}", said.as_str())),
     };
     let mut reader = ImageReader::with_format(Cursor::new(&payload.bytes), format);
@@ -144,7 +146,8 @@ fn read(payload: &Payload) -> Result<DynamicImage, Fault> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels > MAX_PIXELS {
-        return Err(Fault::too_large(format!("the picture is {width} x {height}, {pixels} pixels; at most {MAX_PIXELS} are taken")).with_limit("picture_pixels", MAX_PIXELS));
+        return Err(Fault::too_large(format!("the picture is {width} x {height}, {pixels} pixels; at most {MAX_PIXELS} are taken"))
+            .with_limit("picture_pixels", MAX_PIXELS));
     }
     let orientation = decoder.orientation().map_err(broken)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;

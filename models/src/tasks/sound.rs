@@ -52,8 +52,10 @@ impl Sound {
         }
         let windows = (samples.len() - window) / hop + 1;
         if windows > MAX_WINDOWS {
-            return Err(Fault::too_large(format!("the recording has {windows} windows; at most {MAX_WINDOWS} are taken: send it in parts"))
-                .with_limit("sound_windows", MAX_WINDOWS as u64));
+            return Err(Fault::too_large(format!(
+                "the recording has {windows} windows; at most {MAX_WINDOWS} are taken: send it in parts"
+            ))
+            .with_limit("sound_windows", MAX_WINDOWS as u64));
         }
         let mut values = Vec::with_capacity(windows * window);
         for start in (0..windows).map(|i| i * hop) {
@@ -70,7 +72,8 @@ impl Sound {
 
 /// Samples from -1 to 1, mixed to one channel, and their rate.
 fn read(bytes: &[u8]) -> Result<(Vec<f32>, u32), Fault> {
-    let broken = |e: hound::Error| Fault::bad_request(format!("the WAV cannot be read: {e}; PCM of 8 to 32 bits and 32-bit float are taken"));
+    let broken =
+        |e: hound::Error| Fault::bad_request(format!("the WAV cannot be read: {e}; PCM of 8 to 32 bits and 32-bit float are taken"));
     if !bytes.starts_with(b"RIFF") {
         return Err(Fault::bad_request("the payload is said to be audio/wav, but does not begin with RIFF"));
     }
@@ -97,8 +100,10 @@ fn read(bytes: &[u8]) -> Result<(Vec<f32>, u32), Fault> {
 fn resample(samples: Vec<f32>, from: u32, to: u32) -> Result<Vec<f32>, Fault> {
     let length = (samples.len() as u64 * u64::from(to)).div_ceil(u64::from(from));
     if samples.len() > MAX_SAMPLES || length > MAX_SAMPLES as u64 {
-        return Err(Fault::too_large(format!("the recording has {length} samples at {to} Hz; at most {MAX_SAMPLES} are taken: send it in parts"))
-            .with_limit("sound_samples", MAX_SAMPLES as u64));
+        return Err(Fault::too_large(format!(
+            "the recording has {length} samples at {to} Hz; at most {MAX_SAMPLES} are taken: send it in parts"
+        ))
+        .with_limit("sound_samples", MAX_SAMPLES as u64));
     }
     if from == to || samples.is_empty() {
         return Ok(samples);
