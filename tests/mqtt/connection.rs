@@ -15,15 +15,21 @@ async fn an_answer_does_not_wait_for_a_delayed_acknowledgement() -> anyhow::Resu
     let site = Site::with("set_tcp_nodelay true\n", "").await?;
     let mut client = site.client().await?;
     let mut took = Vec::new();
-    for number in 0..31 {
+    for _ in 0..31 {
         let began = Instant::now();
-        client.ask("negate", &number.to_string(), tensor(&[1.0])).await?;
-        client.answer().await?;
+        // At QoS 0 no acknowledgement of MQTT takes that of TCP with it: Nagle's algorithm would hold back all answers but the
+        // first until the broker's TCP confirms that, 40 ms later.
+        for id in 0..5 {
+            let properties = PublishProperties { response_topic: Some("hearth/reply/me".into()), ..PublishProperties::default() };
+            client.publish(&format!("hearth/test/infer/nobody/{id}"), QoS::AtMostOnce, false, "{}", properties).await?;
+        }
+        for _ in 0..5 {
+            client.answer().await?;
+        }
         took.push(began.elapsed());
     }
     took.sort();
-    // With Nagle's algorithm at the daemon's end it is 40 ms or more.
-    assert!(took[15] < Duration::from_millis(30), "half the answers took over {:?}", took[15]);
+    assert!(took[15] < Duration::from_millis(30), "half the rounds took over {:?}", took[15]);
     Ok(())
 }
 

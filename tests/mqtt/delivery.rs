@@ -26,18 +26,27 @@ async fn answered(client: &mut Client, count: usize) -> anyhow::Result<BTreeSet<
     Ok(topics)
 }
 
+/// A count of the stats topic.
+fn stat(payload: &[u8], name: &str) -> u64 {
+    serde_json::from_slice::<Value>(payload).ok().and_then(|stats| stats[name].as_u64()).unwrap_or_default()
+}
+
 #[tokio::test]
 async fn a_request_survives_a_killed_daemon() -> anyhow::Result<()> {
     let mut site = Site::new().await?;
     let mut client = site.client().await?;
-    client.ask("steady", "1", tensor(&[0.0])).await?;
-    site.broker.logged("Sending PUBLISH to hearthd-test-infer", 1).await?;
+    let mut watch = Client::connect(site.broker.port(), "watch").await?;
+    watch.subscribe("hearth/test/stats").await?;
+    for id in ["1", "2", "3"] {
+        client.ask("steady", id, tensor(&[0.0])).await?;
+    }
+    watch.message_on("hearth/test/stats", |payload| stat(payload, "received") == 3).await?;
     site.daemon.signal(Signal::KILL)?;
     site.daemon.wait()?;
     // Queued while nobody is there.
-    client.ask("negate", "2", tensor(&[1.0])).await?;
+    client.ask("negate", "4", tensor(&[1.0])).await?;
     site.daemon = site.home.start(&site.broker.section())?;
-    answered(&mut client, 2).await?;
+    answered(&mut client, 4).await?;
     Ok(())
 }
 
@@ -71,8 +80,7 @@ async fn answers_that_the_broker_never_got_are_sent_to_its_next_run() -> anyhow:
         client.ask("negate", &number.to_string(), tensor(&[1.0])).await?;
     }
     // The daemon has answered; the broker has heard nothing of it.
-    let done = |payload: &[u8]| serde_json::from_slice::<Value>(payload).is_ok_and(|stats| stats["answered"] == COUNT);
-    client.message_on("hearth/test/stats", done).await?;
+    client.message_on("hearth/test/stats", |payload| stat(payload, "answered") == COUNT as u64).await?;
     gate.shut().await?;
     broker.kill()?;
     broker.restart()?;
