@@ -54,7 +54,7 @@ impl Stage {
     pub(crate) async fn set() -> anyhow::Result<Stage> {
         let (bus, home) = (Bus::start()?, home()?);
         let daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
-        let stage = Stage { daemon, bus, home };
+        let stage = Stage { daemon, bus, _home: home };
         wait_for_name(&stage.bus.connect().await?).await?;
         Ok(stage)
     }
