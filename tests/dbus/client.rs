@@ -53,7 +53,11 @@ impl Stage {
     /// Starts it, and waits until the daemon has its name.
     pub(crate) async fn set() -> anyhow::Result<Stage> {
         let (bus, home) = (Bus::start()?, home()?);
-        let daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
+        // The first lines belong to [models]. Loading `slow` takes seconds, which nobody who does not ask for it waits for.
+        let daemon = home.start(&format!(
+            "preload = false\npinned = [\"digits\"]\n[limits]\nshutdown_seconds = 1\n[dbus]\nbus = {:?}\n",
+            bus.address()
+        ))?;
         let stage = Stage { daemon, bus, _home: home };
         wait_for_name(&stage.bus.connect().await?).await?;
         Ok(stage)

@@ -61,8 +61,6 @@ impl Objects {
                         Err(error) => Err(error),
                     }
                 }
-                // Both the engine and the thermal monitor have stopped: nothing will change any more.
-                else => return connection.closed().await,
             };
             if let Err(error) = done {
                 tracing::warn!(%error, "the bus was not told of a change");
