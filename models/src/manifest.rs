@@ -12,7 +12,7 @@
 //! origin = "Example GmbH, from mobilenet_v2"
 //! training_data = "4,000 photographs of our own belt"
 //! file = "model.onnx"
-//! # What the graph takes and gives; compared with it, and read from it where left out. -1 may vary, the batch is first.
+//! ## What the graph takes and gives; compared with it, and read from it where left out. -1 may vary, the batch is first.
 //! inputs = [{ name = "image", datatype = "FP32", shape = [-1, 3, 224, 224] }]
 //! outputs = [{ name = "logits", datatype = "FP32", shape = [-1, 3] }]
 //!
@@ -29,15 +29,15 @@
 //! labels = ["bolt", "nut", "washer"]
 //! softmax = true                #   the output is logits, not probabilities
 //! top = 3                       #   labels in an answer
-//! # kind = "regress"            #   value = output * scale + offset, kept from minimum to maximum
-//! # unit = "bar"
-//! # minimum = 0.0
-//! # maximum = 10.0
-//! # scale = 10.0
-//! # offset = 0.0
-//! # kind = "anomaly"            #   verdict `anomalous` from the threshold on
-//! # score = "output"            #   or reconstruction-error: mean squared difference of output and input
-//! # threshold = 0.5
+//! ## kind = "regress"            #   value = output * scale + offset, kept from minimum to maximum
+//! ## unit = "bar"
+//! ## minimum = 0.0
+//! ## maximum = 10.0
+//! ## scale = 10.0
+//! ## offset = 0.0
+//! ## kind = "anomaly"            #   verdict `anomalous` from the threshold on
+//! ## score = "output"            #   or reconstruction-error: mean squared difference of output and input
+//! ## threshold = 0.5
 //!
 //! [image]                       # how JPEG and PNG become the input; without it the model takes tensors alone
 //! width = 224
@@ -49,11 +49,11 @@
 //! std = [0.229, 0.224, 0.225]
 //! invert = false                # dark is high
 //!
-//! # [sound]                     # how WAV becomes the input
-//! # sample_rate = 12000         # other rates are resampled
-//! # window = 12000              # samples in a row; a shorter recording is refused
-//! # hop = 6000                  # samples from one row to the next; the row with the highest score answers
-//! # standardise = true          # each window less its mean, over its standard deviation
+//! ## [sound]                     # how WAV becomes the input
+//! ## sample_rate = 12000         # other rates are resampled
+//! ## window = 12000              # samples in a row; a shorter recording is refused
+//! ## hop = 6000                  # samples from one row to the next; the row with the highest score answers
+//! ## standardise = true          # each window less its mean, over its standard deviation
 //!
 //! [accuracy]                    # measured on what the training never saw
 //! metric = "top-1"              # mean-error: share of full scale; auc: of the score

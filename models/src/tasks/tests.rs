@@ -272,6 +272,9 @@ fn a_manifest_that_does_not_fit_the_graph_is_refused() {
         |rest: &str, input: &[i64], output: &[i64]| Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
     assert!(refused(GREY, &[-1, 1, 5, 5], &[-1, 2]).contains("does not hold 16 elements"));
     assert!(refused(GREY, &[-1, 1, 4, 4], &[-1, 3]).contains("2 labels"));
+    let bytes = TensorMetadata { datatype: Datatype::Uint8, ..port(&[-1, 1, 4, 4]) };
+    let normalised = manifest(&format!("{GREY}mean = [0.5]\n"));
+    assert!(Codec::new(&normalised, &[bytes], &[port(&[-1, 2])]).unwrap_err().to_string().contains("mean and std are for floats"));
     let anomaly = "task = { kind = \"anomaly\", score = \"output\", threshold = 0.5 }\n";
     assert!(refused(anomaly, &[-1, 4], &[-1, 2]).contains("2 elements a row, not one"));
 }
