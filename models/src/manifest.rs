@@ -1,12 +1,99 @@
 //! `manifest.toml`: what a model is, what it takes and gives, and how its task reads payloads and writes answers.
+//!
+//! A model is a folder with this file in it; a bare .onnx file is given one when it is installed, with the task `tensor`.
+//! `name`, `version`, `file` and `task` must be there, the rest is as useful as it is true:
+//!
+//! ```
+//! # let manifest = r##"
+//! name = "parts"                # 1 to 64 of a-z, 0-9, dot, underscore and hyphen: how requests call it
+//! version = "1.2.0"             # another one for each change: versions are kept side by side
+//! description = "Bolt, nut or washer on the belt."
+//! licence = "Apache-2.0"        # SPDX
+//! origin = "Example GmbH, from mobilenet_v2"
+//! training_data = "4,000 photographs of our own belt"
+//! file = "model.onnx"
+//! ## What the graph takes and gives; compared with it, and read from it where left out. -1 may vary, the batch is first.
+//! inputs = [{ name = "image", datatype = "FP32", shape = [-1, 3, 224, 224] }]
+//! outputs = [{ name = "logits", datatype = "FP32", shape = [-1, 3] }]
+//!
+//! [sha256]                      # of each file; left out, a damaged file is not noticed
+//! "model.onnx" = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+//! "samples/bolt.jpg" = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+//!
+//! [batch]
+//! max = 16                      # the most requests in one batch
+//! max_delay_ms = 5.0            # the longest a request may be made to wait for others
+//!
+//! [task]                        # one of
+//! kind = "classify"             #   tensor: outputs go back as they are
+//! labels = ["bolt", "nut", "washer"]
+//! softmax = true                #   the output is logits, not probabilities
+//! top = 3                       #   labels in an answer
+//! ## kind = "regress"            #   value = output * scale + offset, kept from minimum to maximum
+//! ## unit = "bar"
+//! ## minimum = 0.0
+//! ## maximum = 10.0
+//! ## scale = 10.0
+//! ## offset = 0.0
+//! ## kind = "anomaly"            #   verdict `anomalous` from the threshold on
+//! ## score = "output"            #   or reconstruction-error: mean squared difference of output and input
+//! ## threshold = 0.5
+//!
+//! [image]                       # how JPEG and PNG become the input; without it the model takes tensors alone
+//! width = 224
+//! height = 224
+//! colour = "rgb"                # grey (ITU-R BT.601 luma), rgb, bgr
+//! fit = "crop"                  # stretch; crop: the middle; letterbox: all of it, the rest filled with grey 114
+//! layout = "nchw"               # or nhwc
+//! mean = [0.485, 0.456, 0.406]  # (pixel / 255 - mean) / std
+//! std = [0.229, 0.224, 0.225]
+//! invert = false                # dark is high
+//!
+//! ## [sound]                     # how WAV becomes the input
+//! ## sample_rate = 12000         # other rates are resampled
+//! ## window = 12000              # samples in a row; a shorter recording is refused
+//! ## hop = 6000                  # samples from one row to the next; the row with the highest score answers
+//! ## standardise = true          # each window less its mean, over its standard deviation
+//!
+//! [accuracy]                    # measured on what the training never saw
+//! metric = "top-1"              # mean-error: share of full scale; auc: of the score
+//! value = 0.983
+//! promised = 0.97               # `hearthctl try` holds it to this
+//! held_out = 800
+//!
+//! [[samples]]                   # run by the check before the model may serve
+//! file = "samples/bolt.jpg"     # the ending tells the content type: json, jpg, png, wav or txt
+//! truth = "bolt"                # a label, a number, or `normal` or `anomalous`
+//! # "##;
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::write(folder.path().join("manifest.toml"), manifest)?;
+//! # std::fs::write(folder.path().join("model.onnx"), "abc")?;
+//! # std::fs::create_dir(folder.path().join("samples"))?;
+//! # std::fs::write(folder.path().join("samples/bolt.jpg"), "abc")?;
+//! # let manifest = hearth_models::manifest::Manifest::read(folder.path())?;
+//! # manifest.verify(folder.path())?;
+//! # assert_eq!(manifest.image.expect("it has one").mean.len(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod files;
+mod rules;
+
+pub(crate) use files::{digest, is_relative};
+pub(crate) use rules::{SAMPLE_RATES, is_version};
 
 use crate::LoadError;
 use hearth_api::tensor::TensorMetadata;
 use hearth_api::{Fault, ModelName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+/// Name of a manifest's file.
+pub const FILE_NAME: &str = "manifest.toml";
+/// The most bytes of a manifest: room for ten thousand labels, and for as many files.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// The manifest of one version of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,7 +101,8 @@ use std::path::{Component, Path};
 pub struct Manifest {
     /// Name of the model.
     pub name: ModelName,
-    /// Version: letters, digits, dots, hyphens; names the folder it is stored in.
+    /// Version: 1 to 64 letters, digits, dots, plus signs, underscores and hyphens, a letter or digit first; names the folder it is
+    /// stored in.
     pub version: String,
     /// What it does, in a line.
     #[serde(default)]
@@ -30,7 +118,7 @@ pub struct Manifest {
     pub training_data: String,
     /// The model file, relative to the manifest.
     pub file: String,
-    /// SHA-256 of every file of the model but the manifest, in hexadecimal, by relative path.
+    /// SHA-256 of every file of the model but the manifest, in hexadecimal, by relative path. Empty: nothing is compared.
     #[serde(default)]
     pub sha256: BTreeMap<String, String>,
     /// What it takes. Empty: read from the graph.
@@ -149,7 +237,7 @@ pub struct Image {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// `grey` or `rgb`.
+    /// `grey`, `rgb` or `bgr`. What is transparent shows white.
     pub colour: Colour,
     /// How a picture of another shape is fitted.
     #[serde(default)]
@@ -163,7 +251,7 @@ pub struct Image {
     /// Divisor, for each channel, after the mean.
     #[serde(default)]
     pub std: Vec<f32>,
-    /// Dark is high: 255 - pixel.
+    /// Dark is high: 255 - pixel, before mean and deviation.
     #[serde(default)]
     pub invert: bool,
 }
@@ -205,7 +293,8 @@ pub enum Layout {
 }
 
 /// How a recording becomes the first input: mixed to one channel, resampled, cut into windows of `window` samples every
-/// `hop`; the answer is that of the window with the highest score.
+/// `hop`; the answer is that of the window with the highest score (of readings, the highest). A recording shorter than a window
+/// is refused; what is left after the last whole window is not judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sound {
@@ -258,28 +347,34 @@ pub struct Sample {
 }
 
 impl Manifest {
-    /// Reads and checks `manifest.toml` of the model in `directory`. The files' digests are checked by `verify`.
+    /// Reads and checks `manifest.toml` of the model in `directory`. The files are looked at by `verify`.
     pub fn read(directory: &Path) -> Result<Manifest, LoadError> {
         let file = directory.join(FILE_NAME);
-        let text = std::fs::read_to_string(&file).map_err(|e| LoadError::read(&file, e))?;
+        let mut text = String::new();
+        let read = std::fs::File::open(&file).and_then(|f| f.take(MAX_BYTES + 1).read_to_string(&mut text));
+        if read.map_err(|e| LoadError::read(&file, e))? as u64 > MAX_BYTES {
+            return Err(LoadError::invalid(&file, format!("it is longer than {MAX_BYTES} bytes"), "leave out what is no manifest"));
+        }
         let manifest: Manifest = toml::from_str(&text)
             .map_err(|e| LoadError::invalid(&file, e.to_string().trim_end().to_owned(), "models/bundled has complete examples"))?;
         manifest.check().map_err(|(wrong, mend)| LoadError::invalid(&file, wrong, mend))?;
         Ok(manifest)
     }
 
-    /// The manifest of a bare ONNX file: its name from the file's, its version from its digest, tensors in and out.
-    pub fn for_onnx_file(name: ModelName, file_name: &str, bytes: &[u8]) -> Manifest {
-        let digest = hexadecimal(&Sha256::digest(bytes));
-        Manifest {
+    /// The manifest of a bare ONNX file: its version from its digest, tensors in and out.
+    pub fn for_onnx_file(name: ModelName, file: &Path) -> Result<Manifest, LoadError> {
+        let digest = digest(file).map_err(|e| LoadError::read(file, e))?;
+        let file_name = file.file_name().and_then(|name| name.to_str());
+        let file_name = file_name.ok_or_else(|| LoadError::invalid(file, "its name is not UTF-8", "give it another name"))?.to_owned();
+        Ok(Manifest {
             name,
             version: digest[..12].to_owned(),
             description: String::new(),
             licence: unknown(),
             origin: unknown(),
             training_data: unknown(),
-            file: file_name.to_owned(),
-            sha256: BTreeMap::from([(file_name.to_owned(), digest)]),
+            sha256: BTreeMap::from([(file_name.clone(), digest)]),
+            file: file_name,
             inputs: Vec::new(),
             outputs: Vec::new(),
             batch: Batch::default(),
@@ -288,102 +383,20 @@ impl Manifest {
             sound: None,
             accuracy: None,
             samples: Vec::new(),
-        }
+        })
     }
 
     /// A model's name from a file's: `My Model.onnx` becomes `my-model`.
     pub fn name_from(file_name: &str) -> Result<ModelName, Fault> {
         let stem = Path::new(file_name).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         let fitting = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' };
-        let name: String = stem.chars().map(fitting).take(64).collect();
-        ModelName::new(name.trim_start_matches(['.', '_', '-']))
+        let name: String = stem.chars().map(fitting).skip_while(|c| !c.is_ascii_alphanumeric()).take(64).collect();
+        ModelName::new(name)
     }
 
-    /// Checks that every file named is there, inside the folder, and what its digest says.
-    pub fn verify(&self, directory: &Path) -> Result<(), LoadError> {
-        let named = self.samples.iter().map(|s| &s.file).chain(self.sha256.keys()).chain([&self.file]);
-        for name in named {
-            inside(directory, name)?;
-        }
-        for (name, wanted) in &self.sha256 {
-            let file = directory.join(name);
-            let found = digest(&file).map_err(|e| LoadError::read(&file, e))?;
-            if !found.eq_ignore_ascii_case(wanted) {
-                return Err(LoadError::invalid(
-                    &file,
-                    format!("its sha256 is {found}, the manifest says {wanted}"),
-                    "the file was damaged or changed: get it again, or correct the manifest",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// What is wrong with the manifest itself, and what would be right.
-    fn check(&self) -> Result<(), (String, &'static str)> {
-        let ensure = |good: bool, wrong: &dyn Fn() -> String, mend| if good { Ok(()) } else { Err((wrong(), mend)) };
-        ensure(is_version(&self.version), &|| format!("version = {:?} cannot name a folder", self.version), VERSION_FORM)?;
-        for file in self.samples.iter().map(|s| &s.file).chain(self.sha256.keys()).chain([&self.file]) {
-            ensure(
-                is_relative(file),
-                &|| format!("{file:?} is not inside the model's folder"),
-                "name files relative to the manifest, without '..'",
-            )?;
-        }
-        ensure((1..=4096).contains(&self.batch.max), &|| format!("batch.max = {}", self.batch.max), "it must be from 1 to 4096")?;
-        let delay = self.batch.max_delay_ms;
-        ensure((0.0..=10_000.0).contains(&delay), &|| format!("batch.max_delay_ms = {delay}"), "it must be from 0 to 10000")?;
-        match &self.task {
-            Task::Tensor {} => {}
-            Task::Classify { labels, top, .. } => {
-                ensure(!labels.is_empty(), &|| "task.labels is empty".into(), "name a label for each element of the output")?;
-                ensure(*top > 0, &|| "task.top = 0".into(), "it must be at least 1")?;
-            }
-            Task::Regress { minimum, maximum, scale, offset, .. } => {
-                let finite = [minimum, maximum, scale, offset].into_iter().all(|x| x.is_finite());
-                ensure(
-                    finite && minimum < maximum,
-                    &|| format!("task.minimum = {minimum}, task.maximum = {maximum}"),
-                    "both are numbers, the minimum below the maximum",
-                )?;
-            }
-            Task::Anomaly { threshold, .. } => {
-                ensure(threshold.is_finite(), &|| format!("task.threshold = {threshold}"), "it must be a finite number")?;
-            }
-        }
-        ensure(self.image.is_none() || self.sound.is_none(), &|| "it has both [image] and [sound]".into(), "a model takes one of them")?;
-        if let Some(image) = &self.image {
-            let sides = 1..=8192;
-            ensure(
-                sides.contains(&image.width) && sides.contains(&image.height),
-                &|| format!("image is {} x {}", image.width, image.height),
-                "each side must be from 1 to 8192 pixels",
-            )?;
-            let channels = image.colour.channels();
-            for (name, values) in [("mean", &image.mean), ("std", &image.std)] {
-                let fits = values.is_empty() || values.len() == channels;
-                ensure(
-                    fits,
-                    &|| format!("image.{name} has {} values for {channels} channels", values.len()),
-                    "name one for each channel, or none",
-                )?;
-            }
-            ensure(image.std.iter().all(|s| s.is_finite() && *s != 0.0), &|| format!("image.std = {:?}", image.std), "no value may be 0")?;
-        }
-        if let Some(sound) = &self.sound {
-            ensure(
-                (100..=384_000).contains(&sound.sample_rate),
-                &|| format!("sound.sample_rate = {}", sound.sample_rate),
-                "it must be from 100 to 384000 Hz",
-            )?;
-            ensure(
-                (1..=1 << 24).contains(&sound.window),
-                &|| format!("sound.window = {}", sound.window),
-                "it must be from 1 to 16777216 samples",
-            )?;
-            ensure(sound.hop >= 1, &|| "sound.hop = 0".into(), "it must be at least 1")?;
-        }
-        Ok(())
+    /// Every file it names: the model, its samples, and whatever else it has a digest of (external weights).
+    pub fn files(&self) -> BTreeSet<&str> {
+        self.samples.iter().map(|s| s.file.as_str()).chain(self.sha256.keys().map(String::as_str)).chain([self.file.as_str()]).collect()
     }
 }
 
@@ -395,45 +408,6 @@ impl Colour {
             Colour::Rgb | Colour::Bgr => 3,
         }
     }
-}
-
-/// Name of a manifest's file.
-pub const FILE_NAME: &str = "manifest.toml";
-const VERSION_FORM: &str = "use 1 to 64 letters, digits, dots, plus signs and hyphens, a letter or digit first";
-
-/// Whether a version can name a folder.
-pub(crate) fn is_version(version: &str) -> bool {
-    (1..=64).contains(&version.len())
-        && version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'_'))
-        && version.as_bytes()[0].is_ascii_alphanumeric()
-        && !matches!(version, "active" | "previous")
-}
-
-/// Whether a path stays below the folder it is relative to.
-pub(crate) fn is_relative(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-/// Follows links: a file that leads out of the folder is refused.
-fn inside(directory: &Path, name: &str) -> Result<(), LoadError> {
-    let file = directory.join(name);
-    let real = file.canonicalize().map_err(|e| LoadError::read(&file, e))?;
-    let root = directory.canonicalize().map_err(|e| LoadError::read(directory, e))?;
-    if real.starts_with(&root) && real.is_file() {
-        return Ok(());
-    }
-    Err(LoadError::invalid(&file, "it leads out of the model's folder, or is no file", "put the file itself into the folder"))
-}
-
-/// SHA-256 of a file, in hexadecimal.
-fn digest(file: &Path) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(file)?, &mut hasher)?;
-    Ok(hexadecimal(&hasher.finalize()))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -473,6 +447,24 @@ labels = ["bolt", "nut"]
             ("[task]", "[batch]\nmax = 0\n[task]", "batch.max = 0"),
             ("[task]", "[image]\nwidth = 0\nheight = 8\ncolour = \"grey\"\n[task]", "image is 0 x 8"),
             ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nmean = [1.0, 2.0]\n[task]", "2 values for 1 channels"),
+            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nmean = [nan]\n[task]", "image.mean = [NaN]"),
+            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nstd = [0]\n[task]", "image.std = [0.0]"),
+            ("[task]", "[sound]\nsample_rate = 8000\nwindow = 0\nhop = 1\n[task]", "sound.window = 0"),
+            ("[task]", "[sound]\nsample_rate = 8000\nwindow = 8\nhop = 0\n[task]", "sound.hop = 0"),
+            ("[task]", "[sha256]\n\"model.onnx\" = \"abc\"\n[task]", "sha256.\"model.onnx\" = \"abc\""),
+            ("[task]", "[sha256]\n\"weights.bin\" = \"00\"\n[task]", "sha256 has no \"model.onnx\""),
+            ("[task]", "[[samples]]\nfile = \"a.png\"\ntruth = \"screw\"\n[task]", "the truth of \"a.png\" is \"screw\""),
+            ("name =", "inputs = [{ name = \"x\", datatype = \"FP32\", shape = [-2] }]\nname =", "inputs \"x\" has shape [-2]"),
+            (
+                "kind = \"classify\"\nlabels = [\"bolt\", \"nut\"]",
+                "kind = \"anomaly\"\nscore = \"output\"\nthreshold = inf",
+                "task.threshold = inf",
+            ),
+            (
+                "kind = \"classify\"\nlabels = [\"bolt\", \"nut\"]",
+                "kind = \"regress\"\nunit = \"bar\"\nminimum = 0\nmaximum = 1\nscale = 0",
+                "task.scale = 0",
+            ),
         ] {
             let error = read(|whole| whole.replace(from, to)).unwrap_err();
             assert!(error.contains(says) && error.contains("manifest.toml"), "{error}");
@@ -484,7 +476,7 @@ labels = ["bolt", "nut"]
         let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let file = folder.path().join("model.onnx");
         std::fs::write(&file, "abc").unwrap();
-        let manifest = Manifest::for_onnx_file(ModelName::new("m").unwrap(), "model.onnx", b"abc");
+        let manifest = Manifest::for_onnx_file(ModelName::new("m").unwrap(), &file).unwrap();
         manifest.verify(folder.path()).unwrap();
         std::fs::write(&file, "abd").unwrap();
         assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("damaged or changed"));
@@ -497,6 +489,7 @@ labels = ["bolt", "nut"]
     #[test]
     fn a_name_is_made_of_a_file_name() {
         assert_eq!(Manifest::name_from("My Model (2).onnx").unwrap().as_str(), "my-model--2-");
+        assert_eq!(Manifest::name_from("_né.onnx").unwrap().as_str(), "n-");
         assert!(Manifest::name_from("...onnx").is_err());
     }
 }

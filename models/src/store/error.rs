@@ -3,20 +3,21 @@
 use crate::LoadError;
 use crate::check::Refusal;
 use hearth_api::{Fault, ModelName};
+use std::io;
 use std::path::PathBuf;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk would not.
-    #[error("{}: {what} failed: {source}", path.display())]
+    #[error("{}: {what} failed: {source}{}", path.display(), mend(source))]
     Disk {
         /// Where.
         path: PathBuf,
         /// What was being done.
         what: &'static str,
         /// Why it failed.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The model is not what it should be.
     #[error(transparent)]
@@ -59,6 +60,16 @@ pub enum StoreError {
     /// The source cannot be installed.
     #[error("{0}")]
     Source(String),
+}
+
+/// What would help, where that is plain.
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on the disk, or remove versions that are not needed",
+        io::ErrorKind::PermissionDenied => "; the folder must be the daemon's own",
+        io::ErrorKind::ReadOnlyFilesystem => "; the store must be on a disk that can be written (ReadWritePaths= in the unit)",
+        _ => "",
+    }
 }
 
 impl From<StoreError> for Fault {

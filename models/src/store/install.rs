@@ -1,6 +1,6 @@
 //! Installing: staged inside the store, verified, checked, synced, renamed. Whatever goes wrong on the way leaves nothing.
 
-use super::files::{disk, sync};
+use super::files::{Staging, disk, sync};
 use super::{Installed, STAGING, Store, StoreError};
 use crate::check::Refusal;
 use crate::manifest::{self, Manifest};
@@ -28,43 +28,69 @@ pub enum Source {
 const MAX_FILES: usize = 4096;
 
 impl Store {
-    /// Installs a version and lets it serve, after `check` has looked at it in its staging folder. Installing what is
-    /// there already changes nothing but which version serves.
+    /// Installs a version and lets it serve, after `check` has looked at it in its staging folder; what `check` writes there
+    /// stays. Installing what is there already changes nothing but which version serves; what is there but damaged is replaced.
     pub fn install(&self, source: &Source, check: &dyn Fn(&Path) -> Result<(), Refusal>) -> Result<Installed, StoreError> {
-        let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(self.root()).map_err(disk(self.root(), "staging an install"))?;
+        let staging = {
+            let _lock = self.lock()?;
+            Staging::new(self.root(), STAGING)?
+        };
         let manifest = fill(staging.path(), source)?;
         manifest.verify(staging.path())?;
-        let target = self.folder(&manifest.name).join(&manifest.version);
-        if !self.same(&target, &manifest)? {
+        if look(&self.folder(&manifest.name).join(&manifest.version), &manifest, staging.path())? != Place::Taken {
             check(staging.path()).map_err(StoreError::Refused)?;
-            let _lock = self.lock()?;
-            let folder = self.folder(&manifest.name);
-            let commit = || {
-                sync_all(staging.path())?;
-                fs::create_dir_all(&folder)?;
-                fs::rename(staging.path(), &target)?;
-                sync(&folder)?;
-                sync(self.root())
-            };
-            commit().map_err(disk(&target, "installing"))?;
-            // Renamed away: there is nothing left to sweep.
-            let _ = staging.keep();
+            self.commit(&manifest, staging)?;
         }
         self.activate(&manifest.name, &manifest.version)?;
         self.installed(&manifest.name)
     }
 
-    /// Whether this very model is at `target`; something else there is an error.
-    fn same(&self, target: &Path, manifest: &Manifest) -> Result<bool, StoreError> {
-        if !target.exists() {
-            return Ok(false);
+    /// Gives a checked version its place. Another install of the same version may have been faster.
+    fn commit(&self, manifest: &Manifest, staging: Staging) -> Result<(), StoreError> {
+        let folder = self.folder(&manifest.name);
+        let target = folder.join(&manifest.version);
+        sync_all(staging.path()).map_err(disk(&target, "installing"))?;
+        let _lock = self.lock()?;
+        match look(&target, manifest, staging.path())? {
+            Place::Taken => return Ok(()),
+            Place::Damaged => self.discard(&target)?,
+            Place::Free => {}
         }
-        let there = Manifest::read(target)?;
-        if there == *manifest && there.verify(target).is_ok() {
-            return Ok(true);
-        }
-        Err(StoreError::Exists { name: manifest.name.clone(), version: manifest.version.clone() })
+        let place = || {
+            fs::create_dir_all(&folder)?;
+            staging.become_folder(&target)?;
+            sync(&folder)?;
+            sync(self.root())
+        };
+        place().map_err(disk(&target, "installing"))
     }
+}
+
+/// What is at the place of a version to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// By this very version.
+    Taken,
+    /// By what cannot be read, or is not what its own digests say.
+    Damaged,
+}
+
+/// Looks at the place of a version; a sound version with other content there is an error.
+fn look(target: &Path, manifest: &Manifest, staging: &Path) -> Result<Place, StoreError> {
+    if !target.exists() {
+        return Ok(Place::Free);
+    }
+    let Ok(there) = Manifest::read(target).and_then(|there| there.verify(target).map(|()| there)) else { return Ok(Place::Damaged) };
+    // Both are what their digests say; without digests the files themselves are compared.
+    let equal = |name: &&str| match (manifest::digest(&target.join(name)), manifest::digest(&staging.join(name))) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    if there == *manifest && (!manifest.sha256.is_empty() || manifest.files().iter().all(equal)) {
+        return Ok(Place::Taken);
+    }
+    Err(StoreError::Exists { name: manifest.name.clone(), version: manifest.version.clone() })
 }
 
 /// Brings the files into the staging folder, and the manifest that is not among them.
@@ -72,11 +98,9 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
     let mut wished = None;
     let names = match source {
         Source::Folder(path) if path.is_file() => {
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", path.display())))?;
-            copy(&mut File::open(path).map_err(disk(path, "reading"))?, &staging.join(name))?;
+            let name = path.file_name().and_then(|n| n.to_str());
+            let name = name.ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", path.display())))?;
+            copy(&File::open(path).map_err(disk(path, "reading"))?, name, staging)?;
             vec![name.to_owned()]
         }
         Source::Folder(path) => copy_folder(path, staging)?,
@@ -89,7 +113,7 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
                 if !manifest::is_relative(name) {
                     return Err(StoreError::Source(format!("{name:?} is not inside the model's folder: names are relative, without '..'")));
                 }
-                copy(&mut &*file, &staging.join(name))?;
+                copy(file, name, staging)?;
             }
             files.iter().map(|(name, _)| name.clone()).collect()
         }
@@ -110,23 +134,28 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
         return Err(StoreError::Source(format!("{file} is neither an .onnx file nor a folder with a manifest.toml")));
     }
     let path = staging.join(file);
-    let bytes = fs::read(&path).map_err(disk(&path, "reading"))?;
     let name = wished.map_or_else(|| Manifest::name_from(file), Ok).map_err(|f| StoreError::Source(f.message))?;
-    let manifest = Manifest::for_onnx_file(name, file, &bytes);
+    let manifest = Manifest::for_onnx_file(name, &path)?;
     let text = toml::to_string_pretty(&manifest).map_err(|e| StoreError::Source(e.to_string()))?;
     super::files::replace(&staging.join(manifest::FILE_NAME), text.as_bytes())?;
     Ok(manifest)
 }
 
-fn copy(from: &mut dyn Read, to: &Path) -> Result<(), StoreError> {
-    let mut copy = || {
+/// Copies a regular file, as long as it is now; anything else could be read for ever.
+fn copy(from: &File, name: &str, staging: &Path) -> Result<(), StoreError> {
+    let to = staging.join(name);
+    let data = from.metadata().map_err(disk(&to, "copying"))?;
+    if !data.is_file() {
+        return Err(StoreError::Source(format!("{name:?} is no regular file: a model has files alone")));
+    }
+    let copy = || {
         to.parent().map_or(Ok(()), fs::create_dir_all)?;
-        io::copy(from, &mut File::create_new(to)?)
+        io::copy(&mut from.take(data.len()), &mut File::create_new(&to)?)
     };
-    copy().map(|_| ()).map_err(disk(to, "copying"))
+    copy().map(|_| ()).map_err(disk(&to, "copying"))
 }
 
-/// Copies a folder; links are followed only to files, and `verify` holds them to the folder they end up in.
+/// Copies a folder without what is hidden in it. Links are followed to files inside it alone.
 fn copy_folder(from: &Path, to: &Path) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
     let mut folders = vec![from.to_path_buf()];
@@ -134,16 +163,23 @@ fn copy_folder(from: &Path, to: &Path) -> Result<Vec<String>, StoreError> {
         for entry in super::files::entries(&folder)? {
             let name = entry.strip_prefix(from).ok().and_then(Path::to_str);
             let name = name.ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", entry.display())))?.to_owned();
+            if entry.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
             let kind = fs::symlink_metadata(&entry).map_err(disk(&entry, "reading"))?.file_type();
             if kind.is_dir() {
                 folders.push(entry);
                 continue;
             }
-            let leads_out = kind.is_symlink() && !within(&entry, from);
-            if leads_out {
-                return Err(StoreError::Source(format!("{} leads out of the model's folder: put the file itself there", entry.display())));
+            if kind.is_symlink() && !within(&entry, from) {
+                let mend = "put the file itself there";
+                return Err(StoreError::Source(format!("{} leads out of the model's folder: {mend}", entry.display())));
             }
-            copy(&mut File::open(&entry).map_err(disk(&entry, "reading"))?, &to.join(&name))?;
+            // Looked at before it is opened: opening a pipe waits for its other end.
+            if !fs::metadata(&entry).map_err(disk(&entry, "reading"))?.is_file() {
+                return Err(StoreError::Source(format!("{} is no regular file: a model has files alone", entry.display())));
+            }
+            copy(&File::open(&entry).map_err(disk(&entry, "reading"))?, &name, to)?;
             names.push(name);
             if names.len() > MAX_FILES {
                 return Err(StoreError::Source(format!("{} has more than {MAX_FILES} files", from.display())));

@@ -4,8 +4,11 @@
 //! <root>/<name>/<version>/  manifest.toml, the files, check.json, points.json, and `quarantine` where it is put aside
 //! <root>/<name>/active      a link to the version that serves, changed by an atomic rename
 //! <root>/<name>/previous    a link to the one that served before
-//! <root>/.staging-*         installs under way; swept when the store is opened
+//! <root>/.staging-*         installs under way, each locked by who installs; when the store is opened, those of the dead are swept
+//! <root>/.lock              held while a version comes, goes or is switched; not while one is copied or checked
 //! ```
+//!
+//! Several processes may use one store at a time. A process that reads needs no lock: what it sees is whole, old or new.
 
 mod error;
 mod files;
@@ -58,7 +61,7 @@ impl Store {
         let store = Store { root: root.to_path_buf() };
         let _lock = store.lock()?;
         for entry in files::entries(root)? {
-            if entry.file_name().is_some_and(|n| n.to_string_lossy().starts_with(STAGING)) {
+            if entry.file_name().is_some_and(|n| n.to_string_lossy().starts_with(STAGING)) && files::abandoned(&entry)? {
                 fs::remove_dir_all(&entry).map_err(disk(&entry, "sweeping a crashed install"))?;
             }
         }

@@ -63,6 +63,102 @@ fn what_a_killed_install_left_is_swept() {
 }
 
 #[test]
+fn an_install_under_way_is_not_swept_by_another_process_that_opens_the_store() {
+    let (_root, store) = store();
+    let source = folder("1.0", "x");
+    let check = |staged: &Path| {
+        Store::open(store.root()).unwrap();
+        assert!(staged.join("model.onnx").exists());
+        Ok(())
+    };
+    store.install(&Source::Folder(source.path().into()), &check).unwrap();
+    assert_eq!(store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn installs_at_the_same_time_all_succeed() {
+    let (_root, store) = store();
+    std::thread::scope(|scope| {
+        // Two of each version: the second of a pair finds it installed, or loses the race for its place.
+        for version in ["1.0", "2.0", "3.0", "1.0", "2.0", "3.0"] {
+            let store = Store::open(store.root()).unwrap();
+            scope.spawn(move || install(&store, version));
+        }
+    });
+    let mut versions = store.list().unwrap().remove(0).versions;
+    versions.sort();
+    assert_eq!(versions, ["1.0", "2.0", "3.0"]);
+    let left = files::entries(store.root()).unwrap();
+    assert!(left.iter().all(|entry| !entry.to_string_lossy().contains(STAGING)), "{left:?}");
+}
+
+#[test]
+fn a_damaged_version_is_replaced_by_installing_it_again() {
+    let (_root, store) = store();
+    let installed = install(&store, "1.0");
+    std::fs::remove_file(installed.directory.join("model.onnx")).unwrap();
+    install(&store, "1.0");
+    assert!(installed.directory.join("model.onnx").exists());
+    std::fs::write(installed.directory.join("manifest.toml"), "nonsense").unwrap();
+    assert!(store.list().unwrap().is_empty());
+    install(&store, "1.0");
+    assert_eq!(store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_changed_file_under_the_same_version_is_noticed_without_digests() {
+    let (_root, store) = store();
+    install(&store, "1.0");
+    let retrained = folder("1.0", "other weights");
+    let again = store.install(&Source::Folder(retrained.path().into()), &|_| Ok(()));
+    assert!(matches!(again, Err(StoreError::Exists { .. })));
+}
+
+#[test]
+fn what_is_hidden_stays_behind_and_what_is_no_file_is_refused() {
+    let (_root, store) = store();
+    let source = folder("1.0", "x");
+    std::fs::create_dir(source.path().join(".git")).unwrap();
+    std::fs::write(source.path().join(".git/config"), "x").unwrap();
+    let installed = store.install(&Source::Folder(source.path().into()), &|_| Ok(())).unwrap();
+    assert!(!installed.directory.join(".git").exists());
+    let source = folder("2.0", "x");
+    rustix::fs::mkfifoat(rustix::fs::CWD, source.path().join("pipe"), rustix::fs::Mode::RWXU).unwrap();
+    let error = store.install(&Source::Folder(source.path().into()), &|_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("pipe is no regular file"), "{error}");
+}
+
+#[test]
+fn what_the_check_writes_stays_with_the_version() {
+    let (_root, store) = store();
+    let report = |staged: &Path| {
+        std::fs::write(staged.join("check.json"), "{}").unwrap();
+        Ok(())
+    };
+    let installed = store.install(&Source::Folder(folder("1.0", "x").path().into()), &report).unwrap();
+    assert!(installed.directory.join("check.json").exists());
+}
+
+#[test]
+fn a_disk_that_refuses_is_named() {
+    let full = StoreError::Disk { path: "/store".into(), what: "copying", source: std::io::ErrorKind::StorageFull.into() };
+    assert!(full.to_string().starts_with("/store: copying failed") && full.to_string().contains("make room"), "{full}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Store::open(&file.path().join("models")).unwrap_err().to_string();
+    assert!(error.contains("making the store failed") && error.contains(file.path().to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn links_made_by_hand_lead_nowhere_else() {
+    let (_root, store) = store();
+    install(&store, "1.0");
+    std::os::unix::fs::symlink("../../elsewhere", store.root().join("parts/previous")).unwrap();
+    assert!(matches!(store.roll_back(&name()), Err(StoreError::NoPrevious(_))));
+    store.quarantine(&name(), "1.0").unwrap();
+    assert_eq!(store.installed(&name()).unwrap().version, "1.0");
+}
+
+#[test]
 fn the_same_again_changes_nothing_and_other_content_is_refused() {
     let (_root, store) = store();
     install(&store, "1.0");
@@ -133,6 +229,8 @@ fn a_version_in_quarantine_gives_way_to_the_one_before() {
     assert!(store.installed(&name()).unwrap().quarantined);
     store.activate(&name(), "1.0").unwrap();
     assert!(!store.installed(&name()).unwrap().quarantined);
+    store.quarantine(&name(), "2.0").unwrap();
+    assert_eq!(store.installed(&name()).unwrap().version, "1.0", "putting aside what does not serve changes nothing");
 }
 
 #[test]

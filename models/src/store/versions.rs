@@ -5,6 +5,7 @@ use super::{ACTIVE, PREVIOUS, QUARANTINE, Store, StoreError};
 use crate::manifest::{self, Manifest};
 use hearth_api::ModelName;
 use std::fs;
+use std::path::Path;
 
 impl Store {
     /// Versions of a model, the oldest install first.
@@ -16,8 +17,8 @@ impl Store {
         let mut versions = Vec::new();
         for entry in files::entries(&folder)? {
             let version = entry.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-            let data = fs::symlink_metadata(&entry).map_err(disk(&entry, "reading"))?;
-            if data.is_dir() && manifest::is_version(&version) {
+            // What has gone meanwhile is no version.
+            if manifest::is_version(&version) && fs::symlink_metadata(&entry).is_ok_and(|data| data.is_dir()) {
                 // The manifest is written once, at the install.
                 let when = fs::metadata(entry.join(manifest::FILE_NAME)).and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
                 versions.push((when, version));
@@ -29,7 +30,9 @@ impl Store {
 
     /// What a link of a model names.
     pub(super) fn link(&self, name: &ModelName, link: &str) -> Option<String> {
-        fs::read_link(self.folder(name).join(link)).ok()?.to_str().map(str::to_owned)
+        let target = fs::read_link(self.folder(name).join(link)).ok()?;
+        // A link may have been made by hand.
+        target.to_str().filter(|version| manifest::is_version(version)).map(str::to_owned)
     }
 
     fn known(&self, name: &ModelName, version: &str) -> Result<(), StoreError> {
@@ -43,7 +46,12 @@ impl Store {
     /// Lets a version serve; lifts its quarantine.
     pub fn activate(&self, name: &ModelName, version: &str) -> Result<(), StoreError> {
         let _lock = self.lock()?;
+        self.activate_locked(name, version)
+    }
+
+    fn activate_locked(&self, name: &ModelName, version: &str) -> Result<(), StoreError> {
         self.known(name, version)?;
+        Manifest::read(&self.folder(name).join(version))?;
         let mark = self.folder(name).join(version).join(QUARANTINE);
         if mark.exists() {
             fs::remove_file(&mark).map_err(disk(&mark, "lifting a quarantine"))?;
@@ -65,9 +73,12 @@ impl Store {
 
     /// Lets the version serve again that did before; gives its name.
     pub fn roll_back(&self, name: &ModelName) -> Result<String, StoreError> {
+        let _lock = self.lock()?;
         self.versions(name)?;
-        let previous = self.link(name, PREVIOUS).ok_or_else(|| StoreError::NoPrevious(name.clone()))?;
-        self.activate(name, &previous)?;
+        // A crash between the two links of a switch leaves both at one version.
+        let previous = self.link(name, PREVIOUS).filter(|previous| self.link(name, ACTIVE).as_ref() != Some(previous));
+        let previous = previous.ok_or_else(|| StoreError::NoPrevious(name.clone()))?;
+        self.activate_locked(name, &previous)?;
         Ok(previous)
     }
 
@@ -91,7 +102,7 @@ impl Store {
     }
 
     /// Takes a folder out of sight in one step, then deletes it.
-    fn discard(&self, folder: &std::path::Path) -> Result<(), StoreError> {
+    pub(super) fn discard(&self, folder: &Path) -> Result<(), StoreError> {
         let bin = tempfile::Builder::new().prefix(super::STAGING).tempdir_in(&self.root).map_err(disk(&self.root, "removing"))?;
         fs::rename(folder, bin.path().join("removed")).map_err(disk(folder, "removing"))?;
         bin.close().map_err(disk(folder, "removing"))
@@ -103,6 +114,9 @@ impl Store {
         self.known(name, version)?;
         let folder = self.folder(name);
         files::replace(&folder.join(version).join(QUARANTINE), b"The daemon died three times while this version was at work.\n")?;
+        if self.link(name, ACTIVE).is_none_or(|active| active != version) {
+            return Ok(());
+        }
         let before = self.link(name, PREVIOUS).filter(|v| v != version && !folder.join(v).join(QUARANTINE).exists());
         match before {
             Some(before) if Manifest::read(&folder.join(&before)).is_ok() => self.switch(name, &before),

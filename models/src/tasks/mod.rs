@@ -4,6 +4,7 @@ mod answer;
 mod picture;
 mod sound;
 mod tensors;
+mod wav;
 
 use crate::LoadError;
 use crate::manifest::{Colour, FILE_NAME, Layout, Manifest, Task};
@@ -59,9 +60,14 @@ impl Codec {
         if payload.bytes.is_empty() {
             return Err(Fault::bad_request(format!("the payload is empty; this model takes {}", self.takes())));
         }
+        begins_as_said(payload)?;
         let single = |input| Ok(Decoded { inputs: vec![input], wanted: Vec::new() });
         match (payload.content_type, &self.source) {
-            (ContentType::Json | ContentType::Binary { .. }, _) => tensors::decode(payload, &self.inputs, &self.outputs),
+            (ContentType::Json | ContentType::Binary { .. }, _) => {
+                let decoded = tensors::decode(payload, &self.inputs, &self.outputs)?;
+                self.one_row(&decoded)?;
+                Ok(decoded)
+            }
             (ContentType::Jpeg | ContentType::Png, Source::Picture(picture)) => single(picture.decode(payload)?),
             (ContentType::Wav, Source::Sound(sound)) => single(sound.decode(&payload.bytes)?),
             (other, _) => Err(Fault::bad_request(format!("this model does not take {}; it takes {}", other.as_str(), self.takes()))),
@@ -73,6 +79,23 @@ impl Codec {
         answer::encode(&self.task, decoded, outputs)
     }
 
+    /// Classes and readings are of one input: of several rows only one could be answered, and nobody would know which. The
+    /// windows of a recording are several rows of one input.
+    fn one_row(&self, decoded: &Decoded) -> Result<(), Fault> {
+        let single = matches!(self.task, Task::Classify { .. } | Task::Regress { .. }) && !matches!(self.source, Source::Sound(_));
+        let rows = |tensor: &Tensor| {
+            let input = self.inputs.iter().find(|input| input.name == tensor.name)?;
+            (input.shape.first() == Some(&-1)).then_some(*tensor.shape.first()?)
+        };
+        match decoded.inputs.iter().find_map(|tensor| Some((tensor, rows(tensor).filter(|rows| *rows > 1)?))) {
+            Some((tensor, rows)) if single => Err(Fault::bad_request(format!(
+                "input {:?} has {rows} rows, and this model gives one answer a request: send a request for each row; they share a batch",
+                tensor.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn takes(&self) -> String {
         let own = match &self.source {
             Source::Tensors => "",
@@ -80,6 +103,19 @@ impl Codec {
             Source::Sound(_) => "audio/wav, ",
         };
         format!("{own}application/json and application/octet-stream (Open Inference Protocol v2)")
+    }
+}
+
+/// Refuses a payload that begins like something else than it is said to be.
+fn begins_as_said(payload: &Payload) -> Result<(), Fault> {
+    let said = payload.content_type;
+    match (said, ContentType::sniff(&payload.bytes)) {
+        (ContentType::Binary { .. } | ContentType::Text, _) => Ok(()),
+        (_, Ok(found)) if found == said => Ok(()),
+        (_, Ok(found)) => Err(Fault::bad_request(format!("the payload is said to be {} but is {}", said.as_str(), found.as_str()))),
+        // What is no JSON says so itself, with the place.
+        (ContentType::Json, Err(_)) => Ok(()),
+        (_, Err(_)) => Err(Fault::bad_request(format!("the payload is no {}: it does not begin like one", said.as_str()))),
     }
 }
 

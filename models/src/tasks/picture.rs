@@ -8,10 +8,11 @@ use hearth_kernels::image::{normalise_chw, normalise_hwc, resize_bilinear};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 
-/// Most pixels of a picture: what the cameras on such boards take, and twice that.
-const MAX_PIXELS: u64 = 32 << 20;
-/// Most memory for decoding one.
-const MAX_DECODE_BYTES: u64 = 256 << 20;
+/// Most pixels of a picture: more than the cameras on such boards take (12 million), and no more than 144 MiB of memory for
+/// the worst to decode, a progressive JPEG of 9 bytes a pixel.
+const MAX_PIXELS: u64 = 16 << 20;
+/// Most memory for decoding one that is not a JPEG: 16 bits a channel, with alpha.
+const MAX_DECODE_BYTES: u64 = 144 << 20;
 /// What is left around a picture that is scaled to fit inside (as YOLO does).
 const LETTERBOX_GREY: u8 = 114;
 
@@ -31,6 +32,10 @@ impl Picture {
     pub(super) fn new(image: &Image, input: &TensorMetadata) -> Result<Picture, String> {
         if !is_float(input.datatype) && input.datatype != Datatype::Uint8 {
             return Err(format!("input {:?} is {:?}; pictures become FP32, FP16, FP64 or UINT8", input.name, input.datatype));
+        }
+        let normalises = !image.mean.is_empty() || !image.std.is_empty();
+        if input.datatype == Datatype::Uint8 && normalises {
+            return Err(format!("input {:?} is UINT8 and takes pixels as they are; mean and std are for floats", input.name));
         }
         let usual = picture_shape(image.layout, image.colour, image.width as usize, image.height as usize);
         let shape = shape_of(input, usual.iter().product(), &usual)?;
@@ -100,8 +105,10 @@ impl Picture {
             Fit::Stretch => resize(pixels, width, height, to_width, to_height),
             Fit::Crop => {
                 // The largest part of the target's shape, in the middle.
-                let keep_width = (height * to_width / to_height).clamp(1, width);
-                let keep_height = (width * to_height / to_width).clamp(1, height);
+                let scaled =
+                    |side: usize, by: usize, over: usize| usize::try_from(side as u64 * by as u64 / over as u64).unwrap_or(usize::MAX);
+                let keep_width = scaled(height, to_width, to_height).clamp(1, width);
+                let keep_height = scaled(width, to_height, to_width).clamp(1, height);
                 let part = crop(pixels, width, channels, ((width - keep_width) / 2, (height - keep_height) / 2), (keep_width, keep_height));
                 resize(&part, keep_width, keep_height, to_width, to_height)
             }
@@ -126,11 +133,6 @@ impl Picture {
 fn read(payload: &Payload) -> Result<DynamicImage, Fault> {
     let said = payload.content_type;
     let format = if said == ContentType::Png { ImageFormat::Png } else { ImageFormat::Jpeg };
-    match ContentType::sniff(&payload.bytes) {
-        Ok(found) if found == said => {}
-        Ok(found) => return Err(Fault::bad_request(format!("the payload is said to be {} but is {}", said.as_str(), found.as_str()))),
-        Err(_) => return Err(Fault::bad_request(format!("the payload is no {}: it does not begin like one", said.as_str()))),
-    }
     let broken = |e: image::ImageError| match e {
         image::ImageError::Limits(_) => {
             Fault::too_large(format!("decoding the picture would take more than {} MiB", MAX_DECODE_BYTES >> 20))
@@ -145,6 +147,9 @@ fn read(payload: &Payload) -> Result<DynamicImage, Fault> {
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(Fault::bad_request(format!("the picture is {width} x {height}: it has no pixels")));
+    }
     if pixels > MAX_PIXELS {
         return Err(Fault::too_large(format!("the picture is {width} x {height}, {pixels} pixels; at most {MAX_PIXELS} are taken"))
             .with_limit("picture_pixels", MAX_PIXELS));

@@ -1,20 +1,22 @@
 //! Recordings: WAV, mixed to one channel, resampled, cut into windows.
 
+use super::wav::Wav;
 use super::{floats, is_float, shape_of};
-use crate::manifest;
+use crate::manifest::{self, SAMPLE_RATES};
 use hearth_api::Fault;
 use hearth_api::tensor::{Tensor, TensorMetadata};
-use hound::{SampleFormat, WavReader};
+use hearth_kernels::sound::standardise;
 use rubato::audioadapter_buffers::owned::InterleavedOwned;
 use rubato::{Fft, FixedSync, Resampler};
-use std::io::Cursor;
 
-/// Most samples of a recording, after resampling: 24 minutes at 12 kHz.
+/// Most samples of a recording, before and after resampling, and of its windows together: 23 minutes at 12 kHz, 64 MiB.
 const MAX_SAMPLES: usize = 1 << 24;
 /// Most windows of a recording.
 const MAX_WINDOWS: usize = 1024;
-/// Frames that the resampler takes at a time.
+/// Frames that the resampler takes at a time; more where the rates have no common factor.
 const CHUNK: usize = 1024;
+/// Largest term of a ratio of rates: the resampler's blocks are as long, and their Fourier transforms with them.
+const MAX_TERM: u32 = 1 << 16;
 
 /// How recordings become an input.
 #[derive(Debug)]
@@ -36,33 +38,34 @@ impl Sound {
         Ok(Sound { sound: sound.clone(), input: input.clone(), shape })
     }
 
-    /// One recording as a row for each window. One shorter than a window is refused: silence put in its place would be
-    /// judged as if it had been recorded.
+    /// One recording as a row for each whole window; what is left at its end is not judged. A recording shorter than a window is
+    /// refused: silence put in its place would be judged as if it had been recorded.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Tensor, Fault> {
-        let (samples, rate) = read(bytes)?;
-        let samples = resample(samples, rate, self.sound.sample_rate)?;
-        let (window, hop) = (self.sound.window, self.sound.hop);
-        if samples.len() < window {
+        let wav = Wav::read(bytes)?;
+        let (rate, window, hop) = (self.sound.sample_rate, self.sound.window, self.sound.hop);
+        // As many as resampling gives; known before anything is allocated.
+        let length = (wav.frames() as u64 * u64::from(rate)).div_ceil(u64::from(wav.rate));
+        if length.max(wav.frames() as u64) > MAX_SAMPLES as u64 {
+            return Err(too_long(format!("{length} samples at {rate} Hz ({} at its own)", wav.frames()), "sound_samples", MAX_SAMPLES));
+        }
+        let Some(windows) = (length as usize).checked_sub(window).map(|rest| rest / hop + 1) else {
             return Err(Fault::bad_request(format!(
-                "the recording has {} samples at {} Hz; this model takes at least {window}, {:.2} s",
-                samples.len(),
-                self.sound.sample_rate,
-                window as f64 / f64::from(self.sound.sample_rate)
+                "the recording has {length} samples at {rate} Hz; this model takes at least {window}, {:.2} s",
+                window as f64 / f64::from(rate)
             )));
+        };
+        let most = MAX_WINDOWS.min(MAX_SAMPLES / window);
+        if windows > most {
+            return Err(too_long(format!("{windows} windows"), "sound_windows", most));
         }
-        let windows = (samples.len() - window) / hop + 1;
-        if windows > MAX_WINDOWS {
-            return Err(Fault::too_large(format!(
-                "the recording has {windows} windows; at most {MAX_WINDOWS} are taken: send it in parts"
-            ))
-            .with_limit("sound_windows", MAX_WINDOWS as u64));
-        }
+        let samples = resample(wav.mixed()?, wav.rate, rate)?;
         let mut values = Vec::with_capacity(windows * window);
         for start in (0..windows).map(|i| i * hop) {
-            values.extend_from_slice(&samples[start..start + window]);
-            if self.sound.standardise {
-                standardise(&mut values[start / hop * window..]);
-            }
+            let recorded = samples.get(start..start + window);
+            values.extend_from_slice(recorded.ok_or_else(|| Fault::internal("the resampler gave fewer samples than it should"))?);
+        }
+        if self.sound.standardise {
+            values.chunks_exact_mut(window).for_each(standardise);
         }
         let mut shape = vec![windows];
         shape.extend(&self.shape);
@@ -70,61 +73,30 @@ impl Sound {
     }
 }
 
-/// Samples from -1 to 1, mixed to one channel, and their rate.
-fn read(bytes: &[u8]) -> Result<(Vec<f32>, u32), Fault> {
-    let broken =
-        |e: hound::Error| Fault::bad_request(format!("the WAV cannot be read: {e}; PCM of 8 to 32 bits and 32-bit float are taken"));
-    if !bytes.starts_with(b"RIFF") {
-        return Err(Fault::bad_request("the payload is said to be audio/wav, but does not begin with RIFF"));
-    }
-    let mut reader = WavReader::new(Cursor::new(bytes)).map_err(broken)?;
-    let format = reader.spec();
-    if format.channels == 0 || format.sample_rate == 0 {
-        return Err(Fault::bad_request(format!("the WAV has {} channels at {} Hz", format.channels, format.sample_rate)));
-    }
-    let samples: Vec<f32> = match format.sample_format {
-        SampleFormat::Float => reader.samples::<f32>().collect::<Result<_, _>>().map_err(broken)?,
-        SampleFormat::Int => {
-            let full_scale = (1u64 << (format.bits_per_sample - 1)) as f32;
-            reader.samples::<i32>().map(|s| s.map(|s| s as f32 / full_scale)).collect::<Result<_, _>>().map_err(broken)?
-        }
-    };
-    if let Some(bad) = samples.iter().position(|s| !s.is_finite()) {
-        return Err(Fault::bad_request(format!("sample {bad} of the WAV is no finite number")));
-    }
-    let channels = usize::from(format.channels);
-    let mixed = samples.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() / channels as f32).collect();
-    Ok((mixed, format.sample_rate))
+fn too_long(what: String, limit: &str, most: usize) -> Fault {
+    Fault::too_large(format!("the recording has {what}; at most {most} are taken: send it in parts")).with_limit(limit, most as u64)
 }
 
 fn resample(samples: Vec<f32>, from: u32, to: u32) -> Result<Vec<f32>, Fault> {
-    let length = (samples.len() as u64 * u64::from(to)).div_ceil(u64::from(from));
-    if samples.len() > MAX_SAMPLES || length > MAX_SAMPLES as u64 {
-        return Err(Fault::too_large(format!(
-            "the recording has {length} samples at {to} Hz; at most {MAX_SAMPLES} are taken: send it in parts"
-        ))
-        .with_limit("sound_samples", MAX_SAMPLES as u64));
-    }
-    if from == to || samples.is_empty() {
+    if from == to {
         return Ok(samples);
     }
-    let unfit = |e: &dyn std::fmt::Display| Fault::bad_request(format!("the recording at {from} Hz cannot be resampled to {to} Hz: {e}"));
-    let frames = samples.len();
-    // The resampler's buffers grow with the rates' lowest terms: keep to those that sound cards have.
-    if !(1_000..=400_000).contains(&from) && from != to {
-        return Err(unfit(&"rates from 1000 to 400000 Hz are resampled"));
+    let (low, high) = SAMPLE_RATES.into_inner();
+    let term = from.max(to) / common_factor(from, to);
+    if !SAMPLE_RATES.contains(&from) || term > MAX_TERM {
+        return Err(Fault::bad_request(format!(
+            "the recording has {from} samples a second and cannot be resampled to the {to} of this model: \
+             from {low} to {high} are taken, in a ratio of whole numbers up to {MAX_TERM}"
+        )));
     }
+    let unfit = |e: &dyn std::fmt::Display| Fault::internal(format!("the recording at {from} Hz could not be resampled to {to} Hz: {e}"));
+    let frames = samples.len();
     let input = InterleavedOwned::new_from(samples, 1, frames).map_err(|e| unfit(&e))?;
     let mut resampler = Fft::<f32>::new(from as usize, to as usize, CHUNK, 1, FixedSync::Both).map_err(|e| unfit(&e))?;
-    let resampled = resampler.process_all(&input, frames, None).map_err(|e| unfit(&e))?;
-    Ok(resampled.take_data())
+    Ok(resampler.process_all(&input, frames, None).map_err(|e| unfit(&e))?.take_data())
 }
 
-/// Less its mean, over its standard deviation; of a flat window nothing is left but zeros.
-fn standardise(window: &mut [f32]) {
-    let n = window.len() as f64;
-    let mean = window.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
-    let deviation = (window.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let scale = if deviation > 1e-12 { 1.0 / deviation } else { 0.0 };
-    window.iter_mut().for_each(|x| *x = ((f64::from(*x) - mean) * scale) as f32);
+/// The greatest common factor (Euclid).
+fn common_factor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { common_factor(b, a % b) }
 }

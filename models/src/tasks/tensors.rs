@@ -1,7 +1,7 @@
 //! Open Inference Protocol v2 payloads, and bare tensors, for whatever a model takes.
 
 use super::Decoded;
-use hearth_api::tensor::{InferRequest, Tensor, TensorMetadata};
+use hearth_api::tensor::{Datatype, InferRequest, Tensor, TensorMetadata, half_to_f32, volume};
 use hearth_api::{ContentType, Fault, Payload};
 
 /// Reads a JSON or binary payload for these inputs.
@@ -15,8 +15,26 @@ pub(super) fn decode(payload: &Payload, inputs: &[TensorMetadata], outputs: &[Te
         let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
         return Err(Fault::bad_request(format!("there is no output {name:?}; the model gives {}", known.join(", "))));
     }
+    request.inputs.iter().try_for_each(finite)?;
     let inputs = request.inputs.into_iter().map(|tensor| with_batch(tensor, inputs)).collect();
     Ok(Decoded { inputs, wanted: request.outputs })
+}
+
+/// Refuses what no measurement gives: a model would answer it with NaN, or with nonsense.
+fn finite(tensor: &Tensor) -> Result<(), Fault> {
+    let data = &tensor.data;
+    let bad = match tensor.datatype {
+        Datatype::Fp32 => data.as_chunks().0.iter().position(|b| !f32::from_le_bytes(*b).is_finite()),
+        Datatype::Fp64 => data.as_chunks().0.iter().position(|b| !f64::from_le_bytes(*b).is_finite()),
+        Datatype::Fp16 => data.as_chunks().0.iter().position(|b| !half_to_f32(u16::from_le_bytes(*b)).is_finite()),
+        _ => None,
+    };
+    match bad {
+        Some(at) => {
+            Err(Fault::bad_request(format!("input {:?}: element {at} is NaN or infinite; every element must be a number", tensor.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A tensor that lacks nothing but the batch is one row.
@@ -35,13 +53,16 @@ fn bare(payload: &Payload, inputs: &[TensorMetadata]) -> Result<InferRequest, Fa
     let [input] = inputs else {
         return Err(Fault::bad_request(format!("the model has {} inputs, so their names are needed: {header}", inputs.len())));
     };
-    let row: Option<usize> = input.shape.get(1..).unwrap_or_default().iter().map(|d| usize::try_from(*d).ok()).product();
-    let (Some(size), Some(row)) = (input.datatype.size(), row.filter(|r| *r > 0)) else {
+    let row = input
+        .shape
+        .split_first()
+        .and_then(|(batch, row)| Some((*batch, row.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<usize>>>()?)));
+    let bytes = row.as_ref().and_then(|(_, row)| volume(row)?.checked_mul(input.datatype.size()?)).filter(|bytes| *bytes > 0);
+    let (Some((batch, row)), Some(bytes)) = (row, bytes) else {
         return Err(Fault::bad_request(format!("input {:?} has no fixed size: {header}", input.name)));
     };
-    let bytes = row * size;
     let rows = payload.bytes.len() / bytes;
-    if !payload.bytes.len().is_multiple_of(bytes) || (input.shape[0] >= 0 && rows as i64 != input.shape[0]) {
+    if !payload.bytes.len().is_multiple_of(bytes) || (batch >= 0 && rows as i64 != batch) {
         return Err(Fault::bad_request(format!(
             "{} bytes are no tensor for input {:?} of {:?} {:?}, {bytes} bytes a row; or {header}",
             payload.bytes.len(),
@@ -50,8 +71,7 @@ fn bare(payload: &Payload, inputs: &[TensorMetadata]) -> Result<InferRequest, Fa
             input.shape
         )));
     }
-    let mut shape = vec![rows];
-    shape.extend(input.shape[1..].iter().map(|d| d.unsigned_abs() as usize));
+    let shape = [vec![rows], row].concat();
     let tensor = Tensor { name: input.name.clone(), datatype: input.datatype, shape, data: payload.bytes.clone() };
     Ok(InferRequest { id: None, inputs: vec![tensor], outputs: Vec::new() })
 }

@@ -126,10 +126,12 @@ fn what_a_payload_is_not_is_said() {
     fault(&grey(), &payload(ContentType::Jpeg, picture.bytes.to_vec()), bad, "said to be image/jpeg but is image/png");
     fault(&grey(), &payload(ContentType::Png, b"hello".to_vec()), bad, "does not begin like one");
     fault(&grey(), &payload(ContentType::Png, picture.bytes[..30].to_vec()), bad, "cannot be decoded");
+    fault(&grey(), &payload(ContentType::Json, picture.bytes.to_vec()), bad, "said to be application/json but is image/png");
+    fault(&sound(""), &payload(ContentType::Wav, picture.bytes.to_vec()), bad, "said to be audio/wav but is image/png");
     fault(&grey(), &payload(ContentType::Wav, b"RIFF".to_vec()), bad, "does not take audio/wav; it takes image/jpeg");
     fault(&grey(), &payload(ContentType::Text, b"x".to_vec()), bad, "does not take text/plain");
     fault(&grey(), &payload(ContentType::Png, Vec::new()), bad, "is empty");
-    fault(&sound(""), &payload(ContentType::Wav, b"RIFFxxxxWAVE".to_vec()), bad, "WAV cannot be read");
+    fault(&sound(""), &payload(ContentType::Wav, b"RIFFxxxxWAVE".to_vec()), bad, "has no chunk \"data\"");
     fault(&sound(""), &wav(8000, std::iter::repeat_n(0.0, 10)), bad, "at least 800, 0.10 s");
     fault(&sound(""), &wav(8000, std::iter::repeat_n(0.0, 800_000)), FaultKind::TooLarge, "1999 windows");
     let json = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,800],"data":[]}]}"#.to_vec();
@@ -137,10 +139,20 @@ fn what_a_payload_is_not_is_said() {
 }
 
 #[test]
-fn a_wav_that_lies_about_its_length_ends_in_a_fault() {
-    let mut bytes = wav(8000, std::iter::repeat_n(0.1, 800)).bytes.to_vec();
-    bytes[40..44].copy_from_slice(&0x7fff_fffeu32.to_le_bytes());
-    fault(&sound(""), &payload(ContentType::Wav, bytes), FaultKind::BadRequest, "WAV cannot be read");
+fn a_recording_of_any_length_and_rate_takes_bounded_memory() {
+    // A window a sample apart: few samples become many windows.
+    let text =
+        "task = { kind = \"anomaly\", score = \"output\", threshold = 0.5 }\n[sound]\nsample_rate = 8000\nwindow = 100000\nhop = 1\n";
+    let dense = codec(text, &[-1, 100_000], &[-1, 1]);
+    fault(&dense, &wav(8000, std::iter::repeat_n(0.0, 100_500)), FaultKind::TooLarge, "501 windows; at most 167");
+    // A rate that makes a second of few samples.
+    fault(&sound(""), &wav(1, std::iter::repeat_n(0.0, 4000)), FaultKind::TooLarge, "32000000 samples at 8000 Hz (4000 at its own)");
+    fault(&sound(""), &wav(50, std::iter::repeat_n(0.0, 100)), FaultKind::BadRequest, "from 100 to 384000 are taken");
+    fault(&sound(""), &wav(4_000_000, std::iter::repeat_n(0.0, 500_000)), FaultKind::BadRequest, "from 100 to 384000 are taken");
+    // Rates without a common factor: the resampler's worst, and what would be worse.
+    let decoded = sound("").decode(&wav(65_521, std::iter::repeat_n(0.1, 9830))).unwrap();
+    assert_eq!(decoded.inputs[0].shape, [2, 800]);
+    fault(&sound(""), &wav(383_987, std::iter::repeat_n(0.1, 60_000)), FaultKind::BadRequest, "a ratio of whole numbers up to 65536");
 }
 
 #[test]
@@ -174,11 +186,53 @@ fn tensors_are_read_for_every_task() {
         let decoded = grey().decode(&payload(ContentType::Json, json(shape).into())).unwrap();
         assert_eq!(decoded.inputs[0].shape, [1, 1, 4, 4]);
     }
-    let bare = payload(ContentType::Binary { header_length: None }, vec![0; 128]);
-    assert_eq!(grey().decode(&bare).unwrap().inputs[0].shape, [2, 1, 4, 4]);
+    let bare = |bytes: usize| payload(ContentType::Binary { header_length: None }, vec![0; bytes]);
+    assert_eq!(grey().decode(&bare(64)).unwrap().inputs[0].shape, [1, 1, 4, 4]);
+    assert_eq!(sound("").decode(&bare(6400)).unwrap().inputs[0].shape, [2, 800]);
     fault(&grey(), &payload(ContentType::Binary { header_length: None }, vec![0; 65]), FaultKind::BadRequest, "64 bytes a row");
     let asked = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}],"outputs":[{"name":"z"}]}"#.to_vec();
     fault(&grey(), &payload(ContentType::Json, asked), FaultKind::BadRequest, "no output \"z\"; the model gives x");
+}
+
+#[test]
+fn the_binary_form_is_the_json_form() {
+    let tensor = Tensor::from_f32("x", vec![1, 1, 4, 4], &[0.5; 16]);
+    let (bytes, header) = hearth_api::tensor::to_binary(Default::default(), std::slice::from_ref(&tensor));
+    // Inputs are described as outputs are.
+    let (json, data) = bytes.split_at(header);
+    let json = std::str::from_utf8(json).unwrap().replace("outputs", "inputs");
+    let binary = payload(ContentType::Binary { header_length: Some(json.len()) }, [json.as_bytes(), data].concat());
+    let json = serde_json::json!({"inputs": [tensor]}).to_string();
+    assert_eq!(grey().decode(&binary).unwrap(), grey().decode(&payload(ContentType::Json, json.into())).unwrap());
+}
+
+#[test]
+fn the_outputs_asked_for_come_back_alone() {
+    let (y, z) = (Tensor::from_f32("y", vec![1], &[1.0]), Tensor::from_f32("z", vec![1], &[2.0]));
+    let of = |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Fp32, shape: vec![-1] };
+    let codec = Codec::new(&manifest("task = { kind = \"tensor\" }\n"), &[port(&[-1])], &[of("y"), of("z")]).unwrap();
+    let asks = |outputs: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[1],"data":[1]}}],"outputs":{outputs}}}"#);
+    let decode = |outputs| codec.decode(&payload(ContentType::Json, asks(outputs).into())).unwrap();
+    let outputs = vec![y.clone(), z.clone()];
+    assert_eq!(codec.encode(&decode("[]"), outputs.clone()).unwrap(), Answer::Outputs { outputs: outputs.clone() });
+    assert_eq!(codec.encode(&decode(r#"[{"name":"z"}]"#), outputs).unwrap(), Answer::Outputs { outputs: vec![z] });
+}
+
+#[test]
+fn what_no_measurement_gives_is_refused() {
+    for (element, value) in [(3, f32::NAN), (0, f32::INFINITY), (15, f32::NEG_INFINITY)] {
+        let mut elements = [0.5f32; 16];
+        elements[element] = value;
+        let bytes = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let says = format!("element {element} is NaN or infinite");
+        fault(&grey(), &payload(ContentType::Binary { header_length: None }, bytes), FaultKind::BadRequest, &says);
+    }
+}
+
+#[test]
+fn several_rows_are_not_answered_as_one() {
+    let two = payload(ContentType::Binary { header_length: None }, vec![0; 128]);
+    fault(&grey(), &two, FaultKind::BadRequest, "2 rows, and this model gives one answer a request");
 }
 
 fn answer(codec: &Codec, outputs: &[f32], shape: Vec<usize>) -> Answer {
@@ -218,6 +272,9 @@ fn a_manifest_that_does_not_fit_the_graph_is_refused() {
         |rest: &str, input: &[i64], output: &[i64]| Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
     assert!(refused(GREY, &[-1, 1, 5, 5], &[-1, 2]).contains("does not hold 16 elements"));
     assert!(refused(GREY, &[-1, 1, 4, 4], &[-1, 3]).contains("2 labels"));
+    let bytes = TensorMetadata { datatype: Datatype::Uint8, ..port(&[-1, 1, 4, 4]) };
+    let normalised = manifest(&format!("{GREY}mean = [0.5]\n"));
+    assert!(Codec::new(&normalised, &[bytes], &[port(&[-1, 2])]).unwrap_err().to_string().contains("mean and std are for floats"));
     let anomaly = "task = { kind = \"anomaly\", score = \"output\", threshold = 0.5 }\n";
     assert!(refused(anomaly, &[-1, 4], &[-1, 2]).contains("2 elements a row, not one"));
 }
