@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
 /// Starts the log. `level` is `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,hearthd::mqtt=debug`.
-pub fn start(level: &str) -> anyhow::Result<()> {
+pub(crate) fn start(level: &str) -> anyhow::Result<()> {
     // Libraries speak up only where something is wrong: what they log at `info` is of no use to an operator.
     let with_quiet_libraries = format!("warn,hearthd={level},hearth_models={level},hearth_ctl={level}");
     let filter = if level.contains(['=', ',']) { level } else { &with_quiet_libraries };

@@ -14,12 +14,12 @@ fn tell(state: &[NotifyState]) {
 }
 
 /// Everything is up.
-pub fn ready(status: &str) {
+pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// Keeps the line in `systemctl status` at how the broker stands, as long as that is told.
-pub async fn follow(mut broker: watch::Receiver<Status>) {
+pub(crate) async fn follow(mut broker: watch::Receiver<Status>) {
     loop {
         let line = format!("serving; broker: {}", *broker.borrow_and_update());
         tell(&[NotifyState::Status(&line)]);
@@ -30,7 +30,7 @@ pub async fn follow(mut broker: watch::Receiver<Status>) {
 }
 
 /// A reload begins; `ready` ends it. The time goes along, as systemd 253 and later want it of `Type=notify-reload`.
-pub fn reloading() {
+pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "no monotonic clock"),
@@ -38,12 +38,12 @@ pub fn reloading() {
 }
 
 /// The end begins.
-pub fn stopping() {
+pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 /// Feeds the watchdog, twice in its period, as long as the step loop moves: a hung engine is restarted.
-pub async fn watchdog(engine: Engine, shutdown: CancellationToken) {
+pub(crate) async fn watchdog(engine: Engine, shutdown: CancellationToken) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval(period / 2);
     let mut last = None;

@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Stage {
     pub(crate) daemon: Hearthd,
     pub(crate) bus: Bus,
-    pub(crate) home: Home,
+    _home: Home,
 }
 
 /// A home with the models of the tests in its store.
