@@ -80,6 +80,11 @@ impl Slot {
         Wanted { name: self.installed.name.clone(), version: self.installed.version.clone(), directory: self.installed.directory.clone() }
     }
 
+    /// It was used just now.
+    pub(super) fn touch(&mut self) {
+        self.last_used = Instant::now();
+    }
+
     /// Another version is installed now.
     pub(super) fn forget_size(&mut self) {
         self.known_bytes = None;
@@ -127,7 +132,7 @@ impl Serving {
             version: wanted.version.as_str().into(),
             points: Points::new(fresh.model.max_batch(), threads, &fresh.points),
             unsaved: false,
-            mark: wanted.mark(),
+            mark: Mark::model(&wanted.name, &wanted.version),
             sample: fresh.sample,
             model: fresh.model,
             told_longest_node: Duration::ZERO,
@@ -275,7 +280,7 @@ impl Catalog {
         if let Some(slot) = self.slots.get_mut(model) {
             // A model that was removed and installed again has requests that it never saw begin.
             slot.outstanding = slot.outstanding.saturating_sub(1);
-            slot.last_used = Instant::now();
+            slot.touch();
         }
     }
 

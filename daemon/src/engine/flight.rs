@@ -44,9 +44,14 @@ impl Mark {
         Mark::of(("request", key))
     }
 
-    /// The mark of a model version.
+    /// The mark of a model version that computes.
     pub(super) fn model(name: &ModelName, version: &str) -> Mark {
         Mark::of(("model", name, version))
+    }
+
+    /// The mark of a model version that is being loaded.
+    pub(super) fn load(name: &ModelName, version: &str) -> Mark {
+        Mark::of(("load", name, version))
     }
 
     fn of(what: impl Hash) -> Mark {
@@ -142,13 +147,17 @@ impl FlightRecord {
     }
 
     /// A model is being loaded; one at a time.
-    pub(super) fn begin_load(&mut self, model: Mark) {
-        self.begin(LOAD_SLOT, model);
+    pub(super) fn begin_load(&mut self, load: Mark) {
+        self.begin(LOAD_SLOT, load);
     }
 
-    /// The load is over, well or badly.
+    /// The load is over, well or badly, and the daemon lives: no load of this version is suspected any more.
     pub(super) fn end_load(&mut self) {
-        self.end(LOAD_SLOT);
+        if let Some(load) = self.end(LOAD_SLOT)
+            && self.deaths.iter().any(|death| death.mark == load)
+        {
+            self.clear(load);
+        }
     }
 
     /// The deaths of this model have had their consequence.
@@ -315,16 +324,18 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_kills_while_it_loads_is_remembered() {
+    fn a_model_that_kills_while_it_loads_is_remembered_until_it_loads() {
         let directory = tempfile::tempdir().unwrap();
+        let load = || Mark::load(&ModelName::new("digits").unwrap(), "1");
         for _ in 0..3 {
-            open(directory.path(), 0).begin_load(model());
+            open(directory.path(), 0).begin_load(load());
         }
         let mut record = open(directory.path(), 0);
-        assert_eq!(record.deaths(model), 3);
-        record.clear(model());
+        assert_eq!((record.deaths(load), record.deaths(model)), (3, 0));
+        record.begin_load(load());
+        record.end_load();
         drop(record);
-        assert_eq!(open(directory.path(), 0).deaths(model), 0);
+        assert_eq!(open(directory.path(), 0).deaths(load), 0);
     }
 
     #[test]

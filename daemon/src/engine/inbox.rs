@@ -82,6 +82,7 @@ struct Gauges {
     commands: AtomicUsize,
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    refused: AtomicU64,
     heartbeat: AtomicU64,
 }
 
@@ -138,6 +139,7 @@ impl Sender {
         if let Some((limit, value)) = full {
             self.gauges.requests.fetch_sub(1, Ordering::Relaxed);
             self.gauges.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.gauges.refused.fetch_add(1, Ordering::Relaxed);
             let fault = Fault::overloaded(format!("{requests} requests of {all_bytes} bytes came at once"));
             let fault = fault.with_limit(limit, value as u64).retry_after(RETRY);
             return arrival.delivery.end(Ending::Failed(fault));
@@ -174,6 +176,11 @@ impl Receiver {
     /// Tells that the step loop lives.
     pub(super) fn beat(&self) {
         self.gauges.heartbeat.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that found the inbox full, since the last time this was asked.
+    pub(super) fn take_refused(&self) -> u64 {
+        self.gauges.refused.swap(0, Ordering::Relaxed)
     }
 
     /// Whether a command is there; cheap enough to ask between two nodes.

@@ -1,7 +1,6 @@
 //! The loader: a thread that does for the step loop what may take long: reading models from disk, freeing them, saving
 //! measured points.
 
-use super::flight::Mark;
 use super::inbox::{Command, Sender};
 use hearth_api::{ContentType, Fault, ModelName, Payload, Point};
 use hearth_models::{Model, Store};
@@ -46,13 +45,6 @@ pub(super) struct Fresh {
     pub(super) points: Vec<Point>,
     /// What to measure with.
     pub(super) sample: Option<Payload>,
-}
-
-impl Wanted {
-    /// Its mark in the flight record.
-    pub(super) fn mark(&self) -> Mark {
-        Mark::model(&self.name, &self.version)
-    }
 }
 
 /// Starts the loader. It ends when the returned sender is dropped.

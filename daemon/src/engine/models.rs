@@ -20,10 +20,12 @@ impl StepLoop {
     pub(super) fn quarantine(&mut self) -> Result<(), StoreError> {
         for installed in self.store.list()? {
             let (name, version) = (&installed.name, &installed.version);
-            if self.flight.deaths(|| Mark::model(name, version)) >= DEATHS_TO_QUARANTINE {
-                tracing::error!(model = %name, version, "the version was at work in three deaths of the daemon and goes into quarantine");
-                self.store.quarantine(name, version)?;
-                self.flight.clear(Mark::model(name, version));
+            for mark in [Mark::model(name, version), Mark::load(name, version)] {
+                if self.flight.deaths(|| mark) >= DEATHS_TO_QUARANTINE {
+                    tracing::error!(model = %name, version, "the version was at work in three deaths of the daemon and goes into quarantine");
+                    self.store.quarantine(name, version)?;
+                    self.flight.clear(mark);
+                }
             }
         }
         Ok(())
@@ -176,7 +178,7 @@ impl StepLoop {
                     leave.iter().for_each(|model| self.put_out(model));
                     self.want(&wanted.name);
                     self.catalog.unwant(&wanted.name);
-                    self.flight.begin_load(wanted.mark());
+                    self.flight.begin_load(Mark::load(&wanted.name, &wanted.version));
                     self.catalog.loading = Some(wanted.clone());
                     self.chore(Chore::Load(wanted));
                 }
@@ -241,6 +243,7 @@ impl StepLoop {
         tracing::info!(%model, version = %serving.version, memory = %mib(serving.model.memory_bytes()), "the model is ready");
         let old = slot.serving.replace(serving);
         slot.set(ModelState::Ready, "");
+        slot.touch();
         slot.waiters.drain(..).for_each(|waiter| {
             let _ = waiter.send(Ok(()));
         });

@@ -11,7 +11,7 @@ use super::step::Interruption;
 use crate::config::{self, Settings};
 use crate::scheduler::{Action, Bounds, Event, Job, Key, Scheduler, Step, Ticket, Time};
 use crate::thermal::Budget;
-use hearth_api::{Fault, Reply, Request, RequestId};
+use hearth_api::{Fault, FaultKind, Reply, Request, RequestId};
 use hearth_kernels::Pool;
 use hearth_models::Store;
 use std::collections::HashMap;
@@ -336,6 +336,11 @@ impl StepLoop {
         let counts_due = self.stats_changed && now >= self.told + TICK;
         if !(self.models_changed || counts_due) {
             return;
+        }
+        let refused = self.inbox.take_refused();
+        if refused > 0 {
+            self.stats.received += refused;
+            *self.stats.faults.entry(FaultKind::Overloaded.as_str().into()).or_default() += refused;
         }
         self.stats.waiting = self.waiting.len() as u64;
         self.stats.model_bytes = self.catalog.held();

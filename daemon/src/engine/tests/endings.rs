@@ -169,6 +169,8 @@ fn a_full_inbox_is_refused_at_once() {
     let endings: Vec<Ending> = pending.into_iter().map(|p| p.end()).collect();
     let answered = endings.iter().filter(|e| matches!(e, Ending::Answered(_))).count();
     assert!((1..=8).contains(&answered), "{answered}");
+    let stats = kit.until(|s| s.stats.answered == answered as u64 && s.stats.received == 50).stats;
+    assert_eq!(stats.faults["overloaded"], 50 - answered as u64);
     for ending in endings {
         if let Ending::Failed(fault) = ending {
             assert_eq!(fault.kind, FaultKind::Overloaded);

@@ -11,7 +11,7 @@ fn die(home: &Home, version: &str, request: Option<&str>) {
     let model = Mark::model(&name("model"), version);
     match request {
         Some(correlation) => record.begin_step(0, model, [Mark::request(&key(correlation))].into_iter()),
-        None => record.begin_load(model),
+        None => record.begin_load(Mark::load(&name("model"), version)),
     }
 }
 
