@@ -141,7 +141,7 @@ pub(super) fn normalise_planar_rgb(pixels: &[u8], scale: &[f32], offset: &[f32],
         let (second, third) = rest.split_at_mut(plane);
         let planes = [first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0, third.as_chunks_mut::<16>().0];
         for (index, block) in blocks.iter().enumerate() {
-            for (channel, values) in split_rgb(block).into_iter().enumerate() {
+            for (channel, values) in split_block(block).into_iter().enumerate() {
                 let (scale, offset) = (_mm256_set1_ps(scale[channel]), _mm256_set1_ps(offset[channel]));
                 let finish =
                     |values: __m128i| _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(values)), scale), offset);
@@ -160,7 +160,7 @@ pub(super) fn normalise_planar_rgb(pixels: &[u8], scale: &[f32], offset: &[f32],
 /// The three channels of 16 interleaved pixels.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn split_rgb(block: &[u8; 48]) -> [__m128i; 3] {
+fn split_block(block: &[u8; 48]) -> [__m128i; 3] {
     // SAFETY: 48 bytes are three vectors.
     let [a, b, c] = [0, 16, 32].map(|at| unsafe { _mm_loadu_si128(block.as_ptr().add(at).cast()) });
     let pick = |from_a: __m128i, from_b: __m128i, from_c: __m128i| {
@@ -184,4 +184,18 @@ fn split_rgb(block: &[u8; 48]) -> [__m128i; 3] {
             _mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 3, 6, 9, 12, 15),
         ),
     ]
+}
+
+/// Three interleaved channels to planes; gives the number of pixels done, all but the last few.
+#[target_feature(enable = "avx2")]
+pub(super) fn split_rgb(pixels: &[u8], planes: [&mut [u8]; 3]) -> usize {
+    let (blocks, _) = pixels.as_chunks::<48>();
+    let [red, green, blue] = planes.map(|plane| plane.as_chunks_mut::<16>().0);
+    for (((block, red), green), blue) in blocks.iter().zip(red).zip(green).zip(blue) {
+        for (values, out) in split_block(block).into_iter().zip([red, green, blue]) {
+            // SAFETY: an array of 16 bytes.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), values) };
+        }
+    }
+    blocks.len() * 16
 }

@@ -1,14 +1,16 @@
-//! Pictures: bilinear resize, and bytes to normalised floats. Interleaved rows of bytes without padding; decodes nothing.
+//! Pictures: bilinear resize, and bytes to normalised floats or 8-bit integers. Interleaved rows of bytes without padding; decodes nothing.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod quantized;
 mod scalar;
 mod weights;
 
 use crate::InstructionSet;
 use crate::cpu::Kind;
+pub use quantized::{normalise_quantize_chw, normalise_quantize_chw_on, normalise_quantize_hwc, normalise_quantize_hwc_on};
 use weights::{STEP, Weights};
 
 /// Binary digits after the point of the pixels between the two passes of a resize: `255 << 7` still fits an `i16`.
@@ -184,7 +186,7 @@ fn check_normalise(source: usize, scales: usize, offsets: usize, target: usize) 
     assert!(scales > 0, "a picture needs at least one channel: no scale given");
     assert!(scales == offsets, "{scales} scales but {offsets} offsets: there must be one of each for a channel");
     assert!(source.is_multiple_of(scales), "{source} bytes are not whole pixels of {scales} channels");
-    assert!(source == target, "{source} bytes do not fit {target} floats: there must be as many");
+    assert!(source == target, "{source} bytes do not fit {target} values: there must be as many");
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::scalar::{self, rounding};
 use super::weights::{STEP, Weights};
 use super::{FRACTION, LANES, Pattern};
+use crate::pointwise::neon::Table;
 use std::arch::aarch64::*;
 
 /// Columns that [`blend_rows`] sums at once.
@@ -141,4 +142,36 @@ pub(super) fn normalise_planar_rgb(pixels: &[u8], scale: &[f32], offset: &[f32],
         }
     }
     scalar::normalise_planar(pixels, scale, offset, out, blocks.len() * 16..plane);
+}
+
+/// See [`scalar::map_interleaved`]; three channels.
+#[target_feature(enable = "neon")]
+pub(super) fn map_interleaved_rgb(pixels: &[u8], tables: &[[u8; 256]; 3], out: &mut [u8]) {
+    let [red, green, blue] = [0, 1, 2].map(|channel| Table::new(&tables[channel]));
+    let ((blocks, pixels_left), (outs, out_left)) = (pixels.as_chunks::<48>(), out.as_chunks_mut::<48>());
+    for (block, out) in blocks.iter().zip(outs) {
+        // SAFETY: 48 bytes are 16 pixels of 3 channels.
+        unsafe {
+            let uint8x16x3_t(r, g, b) = vld3q_u8(block.as_ptr());
+            vst3q_u8(out.as_mut_ptr(), uint8x16x3_t(red.at(r), green.at(g), blue.at(b)));
+        }
+    }
+    scalar::map_interleaved(pixels_left, tables, out_left);
+}
+
+/// Three interleaved channels to planes; gives the number of pixels done, all but the last few.
+#[target_feature(enable = "neon")]
+pub(super) fn split_rgb(pixels: &[u8], planes: [&mut [u8]; 3]) -> usize {
+    let (blocks, _) = pixels.as_chunks::<48>();
+    let [red, green, blue] = planes.map(|plane| plane.as_chunks_mut::<16>().0);
+    for (((block, red), green), blue) in blocks.iter().zip(red).zip(green).zip(blue) {
+        // SAFETY: 48 bytes are 16 pixels of 3 channels, and the others arrays of 16 bytes.
+        unsafe {
+            let uint8x16x3_t(r, g, b) = vld3q_u8(block.as_ptr());
+            vst1q_u8(red.as_mut_ptr(), r);
+            vst1q_u8(green.as_mut_ptr(), g);
+            vst1q_u8(blue.as_mut_ptr(), b);
+        }
+    }
+    blocks.len() * 16
 }

@@ -97,3 +97,24 @@ pub(super) fn normalise_planar(pixels: &[u8], scale: &[f32], offset: &[f32], out
         }
     }
 }
+
+/// `out[i] = tables[i % channels][pixels[i]]`.
+pub(super) fn map_interleaved(pixels: &[u8], tables: &[[u8; 256]], out: &mut [u8]) {
+    let channels = tables.len();
+    for (pixel, out) in pixels.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+        for ((out, &value), table) in out.iter_mut().zip(pixel).zip(tables) {
+            *out = table[usize::from(value)];
+        }
+    }
+}
+
+/// Pixels `range` of a planar picture: `out[c * pixels + p] = pixels[p * channels + c]`.
+pub(super) fn split(pixels: &[u8], channels: usize, out: &mut [u8], range: Range<usize>) {
+    let plane = out.len() / channels;
+    for channel in 0..channels {
+        let out = &mut out[channel * plane..][range.clone()];
+        for (out, pixel) in out.iter_mut().zip(pixels[range.start * channels..].chunks_exact(channels)) {
+            *out = pixel[channel];
+        }
+    }
+}

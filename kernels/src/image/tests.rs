@@ -1,6 +1,7 @@
 //! The image kernels against exact arithmetic, against PIL, and on every instruction set against the scalar code.
 
 use super::*;
+use crate::quant::{Grid, Quantized, quantize};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -108,6 +109,42 @@ proptest! {
     }
 }
 
+/// Both layouts of the fused kernel against the two kernels that it fuses.
+fn check_fused<Q: Quantized + std::fmt::Debug + PartialEq>(
+    src: &[u8],
+    scale: &[f32],
+    offset: &[f32],
+    grid: Grid,
+) -> Result<(), TestCaseError> {
+    let mut floats = vec![0.0; src.len()];
+    let (mut hwc, mut chw) = (vec![Q::default(); src.len()], vec![Q::default(); src.len()]);
+    normalise_hwc(src, scale, offset, &mut floats);
+    quantize(&floats, grid, &mut hwc);
+    normalise_chw(src, scale, offset, &mut floats);
+    quantize(&floats, grid, &mut chw);
+    for set in InstructionSet::available() {
+        let mut found = vec![Q::default(); src.len()];
+        normalise_quantize_hwc_on(set, src, scale, offset, grid, &mut found);
+        prop_assert_eq!(&found, &hwc, "{} HWC", set);
+        normalise_quantize_chw_on(set, src, scale, offset, grid, &mut found);
+        prop_assert_eq!(&found, &chw, "{} CHW", set);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn the_fused_kernel_is_normalise_then_quantize_bit_for_bit(
+        pixels in 0usize..=150, channels in 1usize..=5, seed: u32, parameters in vec((-1f32..1.0, -10f32..10.0), 5),
+        step in 1e-3f32..1.0, zero_point: u8,
+    ) {
+        let src = bytes(pixels * channels, seed);
+        let (scale, offset): (Vec<f32>, Vec<f32>) = parameters.into_iter().take(channels).unzip();
+        check_fused::<u8>(&src, &scale, &offset, Grid::new(step, zero_point))?;
+        check_fused::<i8>(&src, &scale, &offset, Grid::new(step, zero_point as i8))?;
+    }
+}
+
 #[test]
 fn a_resize_is_within_one_of_pil() {
     // Pillow 9.4: `Image.fromarray(..).resize((to_w, to_h), Image.BILINEAR)` of `bytes(w * h * c, w * 1000 + h * 10 + c)`.
@@ -188,7 +225,7 @@ fn sizes_whose_product_overflows_are_refused() {
 }
 
 #[test]
-#[should_panic(expected = "48 bytes do not fit 47 floats: there must be as many")]
+#[should_panic(expected = "48 bytes do not fit 47 values: there must be as many")]
 fn a_normalised_target_of_another_length_is_refused() {
     normalise_chw(&[0; 48], &[1.0; 3], &[0.0; 3], &mut [0.0; 47]);
 }

@@ -54,7 +54,7 @@ impl Grid {
 }
 
 /// The integers that [`quantize`] gives and [`dequantize`] takes: `u8` and `i8`.
-pub trait Quantized: Copy + Into<i32> + sealed::Byte {
+pub trait Quantized: Copy + Default + Into<i32> + sealed::Byte {
     /// Least value.
     const LOWEST: i32;
     /// Greatest value.
