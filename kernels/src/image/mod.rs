@@ -72,7 +72,7 @@ fn blend_rows(set: InstructionSet, rows: &[u8], weights: &[i16], bits: u32, out:
         Kind::Scalar => scalar::blend_rows(rows, stride, weights, bits, out),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        Kind::Neon => unsafe { neon::blend_rows(rows, stride, weights, bits, out) },
+        Kind::Neon(_) => unsafe { neon::blend_rows(rows, stride, weights, bits, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { avx2::blend_rows(rows, stride, weights, bits, out) },
@@ -85,10 +85,10 @@ fn blend_columns(set: InstructionSet, row: &[i16], weights: &Weights, channels: 
     match (set.0, channels) {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        (Kind::Neon, 1) => unsafe { neon::blend_columns_grey(row, weights, out) },
+        (Kind::Neon(_), 1) => unsafe { neon::blend_columns_grey(row, weights, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        (Kind::Neon, 3) => unsafe { neon::blend_columns_rgb(row, weights, out) },
+        (Kind::Neon(_), 3) => unsafe { neon::blend_columns_rgb(row, weights, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         (Kind::Avx2, 1) => unsafe { avx2::blend_columns_grey(row, weights, out) },
@@ -116,10 +116,10 @@ pub fn normalise_hwc_on(set: InstructionSet, src: &[u8], scale: &[f32], offset: 
     match (set.0, scale.len()) {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        (Kind::Neon, 1) => unsafe { neon::normalise_interleaved::<1>(src, &pattern, dst) },
+        (Kind::Neon(_), 1) => unsafe { neon::normalise_interleaved::<1>(src, &pattern, dst) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        (Kind::Neon, 3) => unsafe { neon::normalise_interleaved::<3>(src, &pattern, dst) },
+        (Kind::Neon(_), 3) => unsafe { neon::normalise_interleaved::<3>(src, &pattern, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         (Kind::Avx2, 1) => unsafe { avx2::normalise_interleaved::<1>(src, &pattern, dst) },
@@ -150,7 +150,7 @@ pub fn normalise_chw_on(set: InstructionSet, src: &[u8], scale: &[f32], offset: 
     match (set.0, channels) {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        (Kind::Neon, 3) => unsafe { neon::normalise_planar_rgb(src, scale, offset, dst) },
+        (Kind::Neon(_), 3) => unsafe { neon::normalise_planar_rgb(src, scale, offset, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         (Kind::Avx2, 3) => unsafe { avx2::normalise_planar_rgb(src, scale, offset, dst) },

@@ -120,7 +120,7 @@ pub fn quantize_on<Q: Quantized>(set: InstructionSet, source: &[f32], grid: Grid
         Kind::Scalar => scalar::quantize(source, grid, target),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        Kind::Neon => unsafe { neon::quantize(source, grid, target) },
+        Kind::Neon(_) => unsafe { neon::quantize(source, grid, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { avx2::quantize(source, grid, target) },
@@ -145,10 +145,10 @@ pub fn dequantize_on<Q: Quantized>(set: InstructionSet, source: &[Q], grid: Grid
         (Kind::Scalar, true) => scalar::dequantize::<true>(bits, grid, target),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        (Kind::Neon, false) => unsafe { neon::dequantize::<false>(bits, grid, target) },
+        (Kind::Neon(_), false) => unsafe { neon::dequantize::<false>(bits, grid, target) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        (Kind::Neon, true) => unsafe { neon::dequantize::<true>(bits, grid, target) },
+        (Kind::Neon(_), true) => unsafe { neon::dequantize::<true>(bits, grid, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         (Kind::Avx2, false) => unsafe { avx2::dequantize::<false>(bits, grid, target) },
@@ -170,7 +170,7 @@ pub fn fake_quantize_on(set: InstructionSet, values: &mut [f32], grid: Grid) {
         Kind::Scalar => scalar::fake_quantize(values, grid),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        Kind::Neon => unsafe { neon::fake_quantize(values, grid) },
+        Kind::Neon(_) => unsafe { neon::fake_quantize(values, grid) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { avx2::fake_quantize(values, grid) },
