@@ -5,6 +5,8 @@
 //! vectorises them (integers with `-C target-feature=+neon`; NEON there flushes denormals, so floats stay with the VFP).
 
 mod cpu;
+pub mod depthwise;
+mod geometry;
 pub mod image;
 pub mod pointwise;
 pub mod pool;
@@ -12,4 +14,5 @@ pub mod quant;
 pub mod sound;
 
 pub use cpu::InstructionSet;
+pub use geometry::Geometry;
 pub use pool::Pool;

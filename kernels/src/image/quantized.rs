@@ -30,8 +30,8 @@ pub fn normalise_quantize_hwc_on<Q: Quantized>(set: InstructionSet, src: &[u8], 
     }
     match (set.0, <&[[u8; 256]; 3]>::try_from(&tables[..])) {
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: a kind other than scalar exists only where NEON was detected.
-        (Kind::Neon, Ok(tables)) => unsafe { neon::map_interleaved_rgb(src, tables, dst) },
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        (Kind::Neon(_), Ok(tables)) => unsafe { neon::map_interleaved_rgb(src, tables, dst) },
         _ => scalar::map_interleaved(src, &tables, dst),
     }
 }
@@ -69,7 +69,7 @@ fn split_rgb(set: InstructionSet, src: &[u8], dst: &mut [u8]) -> usize {
         Kind::Scalar => 0,
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-        Kind::Neon => unsafe { neon::split_rgb(src, _planes) },
+        Kind::Neon(_) => unsafe { neon::split_rgb(src, _planes) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { avx2::split_rgb(src, _planes) },

@@ -56,8 +56,8 @@ pub(crate) fn apply_bits(set: InstructionSet, table: &[u8; 256], values: &mut [u
     match set.0 {
         Kind::Scalar => super::scalar::lookup(table, values),
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: a kind of NEON exists only where NEON was detected.
-        _ => unsafe { super::neon::lookup(table, values) },
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        Kind::Neon(_) => unsafe { super::neon::lookup(table, values) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { super::avx2::lookup(table, values) },

@@ -1,6 +1,6 @@
 //! The quantization kernels for AVX2: the float operations of the scalar ones, eight at a time.
 
-use super::{Grid, scalar};
+use super::{Grid, Target, scalar};
 use std::arch::x86_64::*;
 
 /// Values at a time.
@@ -13,6 +13,38 @@ fn steps(values: __m256, scale: __m256, lowest: __m256, highest: __m256) -> __m2
     // Of a NaN and a number, MAXPS gives its second operand.
     let steps = _mm256_max_ps(_mm256_div_ps(values, scale), lowest);
     _mm256_cvtps_epi32(_mm256_min_ps(steps, highest))
+}
+
+/// [`scalar::saturate`] for 16 values.
+#[derive(Clone, Copy)]
+pub(crate) struct Saturate {
+    zero_point: __m256i,
+    low: __m128i,
+    high: __m128i,
+}
+
+impl Saturate {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn new(target: Target) -> Saturate {
+        Saturate {
+            zero_point: _mm256_set1_epi16(target.zero_point.into()),
+            low: _mm_set1_epi8(target.low),
+            high: _mm_set1_epi8(target.high),
+        }
+    }
+
+    /// The first vector holds the values 0 to 3 and 8 to 11, the second 4 to 7 and 12 to 15: as AVX2 widens without crossing
+    /// its halves.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn bytes(&self, values: [__m256; 2]) -> __m128i {
+        // The conversion makes the lowest integer of all that is too large: not so of what is clamped before.
+        let [first, second] = values.map(|values| _mm256_cvtps_epi32(_mm256_min_ps(values, _mm256_set1_ps(32767.0))));
+        let words = _mm256_adds_epi16(_mm256_packs_epi32(first, second), self.zero_point);
+        let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        _mm_min_epi8(_mm_max_epi8(bytes, self.low), self.high)
+    }
 }
 
 /// See [`scalar::quantize`].

@@ -2,10 +2,10 @@
 //! channel. Knows grids and slices; shapes are the caller's.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "aarch64")]
-mod neon;
-mod scalar;
+pub(crate) mod neon;
+pub(crate) mod scalar;
 
 use crate::InstructionSet;
 use crate::cpu::Kind;
@@ -50,6 +50,25 @@ impl Grid {
     /// The range, less the zero point: exact as floats.
     fn bounds(&self) -> (f32, f32) {
         ((self.lowest - self.zero_point) as f32, (self.highest - self.zero_point) as f32)
+    }
+}
+
+/// How a kernel makes a real number, already in steps of the result's scale, an `i8`: rounded, halves to even, the zero point
+/// added, clamped to `low..=high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The integer that stands for 0.
+    pub zero_point: i8,
+    /// Smallest result: the zero point for a fused Relu, else -128.
+    pub low: i8,
+    /// Largest result, at least `low`.
+    pub high: i8,
+}
+
+impl Target {
+    /// All of `i8`.
+    pub fn new(zero_point: i8) -> Target {
+        Target { zero_point, low: i8::MIN, high: i8::MAX }
     }
 }
 

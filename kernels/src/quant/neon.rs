@@ -1,6 +1,6 @@
 //! The quantization kernels for NEON (64-bit ARM): the float operations of the scalar ones, four at a time.
 
-use super::{Grid, scalar};
+use super::{Grid, Target, scalar};
 use std::arch::aarch64::*;
 
 /// Values at a time: two vectors of four.
@@ -34,6 +34,32 @@ impl Vectors {
         // Of a NaN and a number, FMAXNM gives the number; FCVTNS rounds half to even.
         let steps = vmaxnmq_f32(vdivq_f32(values, self.scale), self.lowest);
         vcvtnq_s32_f32(vminnmq_f32(steps, self.highest))
+    }
+}
+
+/// [`scalar::saturate`] for 16 values.
+#[derive(Clone, Copy)]
+pub(crate) struct Saturate {
+    zero_point: int16x8_t,
+    low: int8x16_t,
+    high: int8x16_t,
+}
+
+impl Saturate {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn new(target: Target) -> Saturate {
+        Saturate { zero_point: vdupq_n_s16(target.zero_point.into()), low: vdupq_n_s8(target.low), high: vdupq_n_s8(target.high) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn bytes(&self, values: [float32x4_t; 4]) -> int8x16_t {
+        // Each narrowing saturates, so that the clamp at the end finds what it would have found at first.
+        let [a, b, c, d] = values.map(|values| vcvtnq_s32_f32(values));
+        let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), self.zero_point);
+        let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), self.zero_point);
+        vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), self.low), self.high)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The quantization kernels in portable code: the reference, written so that compilers vectorise the loops.
 
-use super::Grid;
+use super::{Grid, Target};
 
 /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer, ties to even, in the lowest bits. Unlike
 /// `round_ties_even` this is one instruction on every CPU, 32-bit ARM and plain x86-64 among them.
@@ -10,10 +10,24 @@ const ROUND: f32 = 12_582_912.0;
 #[inline(always)]
 fn steps(value: f32, scale: f32, (lowest, highest): (f32, f32)) -> i32 {
     let steps = value / scale;
-    // Not `clamp`: a NaN must become the lowest.
-    let steps = if steps > lowest { steps } else { lowest };
-    let steps = if steps < highest { steps } else { highest };
-    (steps + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+    round_within(steps, lowest, highest)
+}
+
+/// `value` rounded and clamped to bounds, which are integers of few bits; a NaN becomes the lowest.
+#[inline(always)]
+fn round_within(value: f32, lowest: f32, highest: f32) -> i32 {
+    // Not `clamp`, because of NaN.
+    let value = if value > lowest { value } else { lowest };
+    let value = if value < highest { value } else { highest };
+    (value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+}
+
+/// See [`Target`].
+#[inline(always)]
+pub(crate) fn saturate(value: f32, target: Target) -> i8 {
+    let zero_point = i32::from(target.zero_point);
+    let [lowest, highest] = [target.low, target.high].map(|bound| (i32::from(bound) - zero_point) as f32);
+    (round_within(value, lowest, highest) + zero_point) as i8
 }
 
 /// See [`super::quantize`]; `target` holds the low byte of each integer.

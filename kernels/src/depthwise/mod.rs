@@ -1,0 +1,182 @@
+//! Depthwise convolution of `i8`, channels last: each channel has its own kernel of any size, stride and dilation. Sums are exact.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+mod weights;
+
+pub use weights::Weights;
+
+use crate::Geometry;
+use std::ops::Range;
+use weights::Packed;
+
+/// Channels that are computed at once.
+const LANES: usize = 16;
+
+/// `clamp(round(sum * multiplier) + zero_point, low, high)`, the sum made an `f32` first, halves rounded to even: as onnxruntime
+/// requantizes. `low` and `high` carry a fused Relu or Clip.
+#[derive(Debug, Clone, Copy)]
+pub struct Requantize<'a> {
+    /// Added to each sum: empty, or one for all channels, or one for each.
+    pub bias: &'a [i32],
+    /// Scale of the input times that of the weights over that of the result: one for all channels, or one for each. Finite.
+    pub multiplier: &'a [f32],
+    /// Zero point of the result.
+    pub zero_point: i8,
+    /// Smallest result.
+    pub low: i8,
+    /// Largest result.
+    pub high: i8,
+}
+
+/// Rows `rows` of the output, `output width x channels` values each, of one picture.
+///
+/// `input` is the whole picture, `height x width x channels`; `padding` is a row of it filled with the zero point. That zero
+/// point is folded into the bias: see [`Weights::sums`].
+///
+/// # Panics
+/// If a length does not fit the geometry and the weights.
+pub fn depthwise(
+    weights: &Weights,
+    geometry: &Geometry,
+    input: &[i8],
+    padding: &[i8],
+    finish: &Requantize<'_>,
+    rows: Range<usize>,
+    out: &mut [i8],
+) {
+    let channels = weights.channels;
+    let [height, width] = geometry.input;
+    let stride = width * channels;
+    let row_length = geometry.output[1] * channels;
+    assert_eq!(geometry.taps(), weights.taps, "depthwise: a weight for each tap");
+    assert_eq!(input.len(), height * stride, "depthwise: an input of {height} x {width} x {channels}");
+    assert_eq!(padding.len(), stride, "depthwise: a row of padding of {width} x {channels}");
+    assert!(rows.start <= rows.end && rows.end <= geometry.output[0], "depthwise: rows {rows:?} of {}", geometry.output[0]);
+    assert_eq!(out.len(), rows.len() * row_length, "depthwise: an output of {} x {} x {channels}", rows.len(), geometry.output[1]);
+    assert!([0, 1, channels].contains(&finish.bias.len()), "depthwise: {} biases for {channels} channels", finish.bias.len());
+    assert!([1, channels].contains(&finish.multiplier.len()), "depthwise: {} multipliers for {channels} channels", finish.multiplier.len());
+
+    let inner = geometry.inner(1);
+    let mut taps = Vec::with_capacity(weights.taps);
+    for (row, out) in rows.zip(out.chunks_exact_mut(row_length.max(1))) {
+        let source = |tap: usize| match geometry.position(0, row, tap) {
+            Some(row) => &input[row * stride..][..stride],
+            None => padding,
+        };
+        let done = spans(weights, geometry, source, inner.clone(), finish, out);
+        for column in (0..done.start).chain(done.end..geometry.output[1]) {
+            taps.clear();
+            for tap in 0..geometry.kernel[0] {
+                let source = source(tap);
+                taps.extend((0..geometry.kernel[1]).map(|tap| match geometry.position(1, column, tap) {
+                    Some(column) => &source[column * channels..][..channels],
+                    None => &padding[..channels],
+                }));
+            }
+            pixel(weights, &taps, finish, &mut out[column * channels..][..channels]);
+        }
+    }
+}
+
+/// The output at one position, from the input at each tap.
+fn pixel(weights: &Weights, taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [i8]) {
+    match &weights.packed {
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: such weights are packed only for a set with NEON.
+        Packed::Bytes(packed) => unsafe { neon::pixel(packed, taps, finish, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the set is not scalar, so this CPU has NEON.
+        Packed::Words(packed) if weights.set != crate::InstructionSet::SCALAR => unsafe { neon::pixel(packed, taps, finish, out) },
+        Packed::Words(packed) => scalar::pixel(packed, taps, finish, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: such weights are packed only for a set with AVX2.
+        Packed::Pairs(packed) => unsafe { avx2::pixel(packed, taps, finish, out) },
+    }
+}
+
+/// The windows of one row that lie on the input, for the sizes of kernel that have code of their own; gives those done.
+fn spans<'a>(
+    weights: &Weights,
+    geometry: &Geometry,
+    source: impl Fn(usize) -> &'a [i8],
+    inner: Range<usize>,
+    finish: &Requantize<'_>,
+    out: &mut [i8],
+) -> Range<usize> {
+    match geometry.kernel {
+        _ if inner.is_empty() || weights.set == crate::InstructionSet::SCALAR => 0..0,
+        [3, 3] => span::<3, 9>(weights, geometry, source, inner, finish, out),
+        [5, 5] => span::<5, 25>(weights, geometry, source, inner, finish, out),
+        _ => 0..0,
+    }
+}
+
+/// [`spans`] for a kernel of `SIDE x SIDE = TAPS`.
+fn span<'a, const SIDE: usize, const TAPS: usize>(
+    weights: &Weights,
+    geometry: &Geometry,
+    source: impl Fn(usize) -> &'a [i8],
+    inner: Range<usize>,
+    finish: &Requantize<'_>,
+    out: &mut [i8],
+) -> Range<usize> {
+    let channels = weights.channels;
+    let first = (inner.start * geometry.strides[1] - geometry.pads_begin[1]) * channels;
+    let line = Line {
+        rows: std::array::from_fn(|tap| &source(tap)[first..]),
+        pixel: geometry.strides[1] * channels,
+        tap: geometry.dilations[1] * channels,
+        channels,
+    };
+    let out = &mut out[inner.start * channels..inner.end * channels];
+    let reach = (inner.len() - 1) * line.pixel + (SIDE - 1) * line.tap + channels;
+    assert!(line.rows.iter().all(|row: &&[i8]| row.len() >= reach), "depthwise: windows that reach beyond the input");
+    match &weights.packed {
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a set other than the scalar one has NEON here; the windows lie on the input.
+        Packed::Bytes(packed) => unsafe { neon::span::<_, SIDE, TAPS>(packed, &line, finish, out) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Packed::Words(packed) => unsafe { neon::span::<_, SIDE, TAPS>(packed, &line, finish, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: such weights are packed only for a set with AVX2; the windows lie on the input.
+        Packed::Pairs(packed) => unsafe { avx2::span::<SIDE, TAPS>(packed, &line, finish, out) },
+        #[cfg(not(target_arch = "aarch64"))]
+        Packed::Words(_) => unreachable!("words are the scalar code's"),
+    }
+    inner
+}
+
+/// The input under a line of windows.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, reason = "vector code reads it"))]
+struct Line<'a, const SIDE: usize> {
+    /// For each row of the kernel, the input from the first window's first tap on.
+    rows: [&'a [i8]; SIDE],
+    /// Bytes between neighbouring windows.
+    pixel: usize,
+    /// Bytes between neighbouring taps.
+    tap: usize,
+    channels: usize,
+}
+
+/// The values for the channels from `start` on, of a slice that is empty, holds one for all, or one for each.
+#[inline]
+fn lanes<T: Copy>(values: &[T], start: usize, absent: T) -> [T; LANES] {
+    match values {
+        [] => [absent; LANES],
+        &[one] => [one; LANES],
+        each => {
+            let each = &each[start..each.len().min(start + LANES)];
+            let mut lanes = [absent; LANES];
+            lanes[..each.len()].copy_from_slice(each);
+            lanes
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

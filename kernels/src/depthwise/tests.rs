@@ -1,0 +1,149 @@
+//! Depthwise convolution against its definition, on every instruction set.
+
+use super::*;
+use crate::InstructionSet;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Case {
+    geometry: Geometry,
+    channels: usize,
+    input: Vec<i8>,
+    input_zero_point: i8,
+    weights: Vec<i8>,
+    weight_zero_points: Vec<i8>,
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    zero_point: i8,
+    bounds: (i8, i8),
+}
+
+/// Mostly the extremes, where sums overflow what is too narrow.
+fn byte() -> impl Strategy<Value = i8> {
+    prop_oneof![2 => Just(-128i8), 1 => Just(127i8), 3 => any::<i8>()]
+}
+
+fn none_one_or_each(channels: usize) -> impl Strategy<Value = Vec<i8>> {
+    prop_oneof![2 => Just(vec![]), 1 => vec(byte(), 1), 1 => vec(byte(), channels)]
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let kernel = prop_oneof![3 => Just([3, 3]), 1 => Just([5, 5]), 2 => [1usize..4, 1usize..8]];
+    let shape = (kernel, [1usize..9, 1usize..9], [1usize..3, 1usize..3], [1usize..3, 1usize..3], [0usize..3, 0..3, 0..3, 0..3]);
+    let geometry = shape
+        .prop_filter("a window fits", |(kernel, input, _, dilations, pads)| {
+            (0..2).all(|axis| (kernel[axis] - 1) * dilations[axis] < input[axis] + pads[axis] + pads[axis + 2])
+        })
+        .prop_map(|(kernel, input, strides, dilations, pads)| Geometry::new(input, kernel, strides, dilations, pads));
+    (geometry, prop_oneof![1usize..16, 16usize..49]).prop_flat_map(|(geometry, channels)| {
+        // Of 7 bits: as most are, and as the narrow products want.
+        let weight = prop_oneof![Just(-128..=127i8), Just(-127..=127i8)];
+        let weights = weight.prop_flat_map(move |range| vec(range, geometry.taps() * channels));
+        (
+            vec(byte(), geometry.input[0] * geometry.input[1] * channels),
+            byte(),
+            prop_oneof![weights, vec(byte(), geometry.taps() * channels)],
+            none_one_or_each(channels),
+            vec(-100_000i32..100_000, channels),
+            prop_oneof![vec(1e-4f32..0.1, 1), vec(1e-4f32..0.1, channels), vec(1.0f32..1e9, 1)],
+            byte(),
+            prop_oneof![Just((-128, 127)), Just((-3, 100)), Just((5, 5))],
+        )
+            .prop_map(move |(input, input_zero_point, weights, weight_zero_points, bias, multiplier, zero_point, bounds)| Case {
+                geometry,
+                channels,
+                input,
+                input_zero_point,
+                weights,
+                weight_zero_points,
+                bias,
+                multiplier,
+                zero_point,
+                bounds,
+            })
+    })
+}
+
+impl Case {
+    fn by_definition(&self) -> Vec<i8> {
+        let (geometry, channels) = (&self.geometry, self.channels);
+        let mut out = Vec::new();
+        for at in 0..geometry.output[0] * geometry.output[1] * channels {
+            let (row, column, channel) = (at / channels / geometry.output[1], at / channels % geometry.output[1], at % channels);
+            let weight_zero_point = self.weight_zero_points.get(channel).or(self.weight_zero_points.first()).copied().unwrap_or(0);
+            let mut sum = self.bias[channel];
+            for tap in 0..geometry.taps() {
+                let y = geometry.position(0, row, tap / geometry.kernel[1]);
+                let x = geometry.position(1, column, tap % geometry.kernel[1]);
+                if let (Some(y), Some(x)) = (y, x) {
+                    let value = i32::from(self.input[(y * geometry.input[1] + x) * channels + channel]);
+                    let weight = i32::from(self.weights[tap * channels + channel]);
+                    sum += (value - i32::from(self.input_zero_point)) * (weight - i32::from(weight_zero_point));
+                }
+            }
+            let multiplier = self.multiplier.get(channel).unwrap_or(&self.multiplier[0]);
+            let value = f64::from((sum as f32 * multiplier).round_ties_even()) + f64::from(self.zero_point);
+            out.push(value.clamp(self.bounds.0.into(), self.bounds.1.into()) as i8);
+        }
+        out
+    }
+
+    /// In bands of `band` rows.
+    fn run(&self, set: InstructionSet, band: usize) -> Vec<i8> {
+        let weights = Weights::pack_on(set, &self.weights, self.geometry.taps(), self.channels, &self.weight_zero_points);
+        let zero_point = i32::from(self.input_zero_point);
+        let bias: Vec<i32> = self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - zero_point * sum).collect();
+        let (low, high) = self.bounds;
+        let finish = Requantize { bias: &bias, multiplier: &self.multiplier, zero_point: self.zero_point, low, high };
+        let padding = vec![self.input_zero_point; self.geometry.input[1] * self.channels];
+        let row = self.geometry.output[1] * self.channels;
+        let mut out = vec![0; self.geometry.output[0] * row];
+        for (index, out) in out.chunks_mut(band * row).enumerate() {
+            let rows = index * band..index * band + out.len() / row;
+            depthwise(&weights, &self.geometry, &self.input, &padding, &finish, rows, out);
+        }
+        out
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_instruction_set_gives_what_the_definition_gives(case in cases(), band in 1usize..4) {
+        let expected = case.by_definition();
+        for set in InstructionSet::available() {
+            prop_assert_eq!(&case.run(set, band), &expected, "{}", set);
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_do_not_overflow() {
+    let geometry = Geometry::new([3, 3], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
+    let case = Case {
+        geometry,
+        channels: 16,
+        input: vec![-128; 9 * 16],
+        input_zero_point: 127,
+        weights: vec![-128; 9 * 16],
+        weight_zero_points: vec![],
+        bias: vec![0; 16],
+        multiplier: vec![127.0 / (9.0 * 255.0 * 128.0)],
+        zero_point: 0,
+        bounds: (-128, 127),
+    };
+    for set in InstructionSet::available() {
+        let out = case.run(set, 3);
+        assert_eq!(out, case.by_definition(), "{set}");
+        assert_eq!(out[4 * 16], 127, "{set}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "depthwise: a row of padding of 4 x 2")]
+fn a_short_row_of_padding_is_refused() {
+    let geometry = Geometry::new([4, 4], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
+    let weights = Weights::pack(&[1; 18], 9, 2, &[]);
+    let finish = Requantize { bias: &[], multiplier: &[1.0], zero_point: 0, low: -128, high: 127 };
+    depthwise(&weights, &geometry, &[0; 32], &[0; 7], &finish, 0..4, &mut [0; 32]);
+}

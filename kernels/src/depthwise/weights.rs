@@ -1,0 +1,94 @@
+//! Weights of a depthwise convolution, packed for an instruction set.
+
+use super::LANES;
+use crate::InstructionSet;
+use crate::cpu::Kind;
+
+/// Weights of each tap and channel, in blocks of [`LANES`] channels; the last block overlaps the one before.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    pub(super) set: InstructionSet,
+    pub(super) taps: usize,
+    pub(super) channels: usize,
+    pub(super) packed: Packed,
+    sums: Vec<i32>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Packed {
+    /// `[block][tap][lane]`, such that the products of two neighbouring taps with any input sum up in 16 bits.
+    #[cfg(target_arch = "aarch64")]
+    Bytes(Vec<i8>),
+    /// `[block][tap][lane]`, less the zero point.
+    Words(Vec<i16>),
+    /// `[block][tap / 2][lane of `PAIRED_LANES`][tap % 2]`, less the zero point.
+    #[cfg(target_arch = "x86_64")]
+    Pairs(Vec<i16>),
+}
+
+/// The order in which AVX2 interleaves 16 words with another 16.
+#[cfg(target_arch = "x86_64")]
+const PAIRED_LANES: [usize; LANES] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15];
+
+impl Weights {
+    /// Packs `weights`, of `taps x channels` (a tap is a row of the kernel and a column in it), for the best instruction set.
+    /// `zero_points` is empty, or holds one for all channels or one for each.
+    ///
+    /// # Panics
+    /// If a length is another.
+    pub fn pack(weights: &[i8], taps: usize, channels: usize, zero_points: &[i8]) -> Weights {
+        Weights::pack_on(InstructionSet::best(), weights, taps, channels, zero_points)
+    }
+
+    /// [`Weights::pack`] for a given instruction set.
+    pub fn pack_on(set: InstructionSet, weights: &[i8], taps: usize, channels: usize, zero_points: &[i8]) -> Weights {
+        assert!(taps > 0 && channels > 0, "depthwise: at least one tap and one channel");
+        assert_eq!(weights.len(), taps * channels, "depthwise: a weight for each of {taps} taps and {channels} channels");
+        assert!([0, 1, channels].contains(&zero_points.len()), "depthwise: {} zero points for {channels} channels", zero_points.len());
+        let zero_point = |channel| zero_points.get(channel).or(zero_points.first()).copied().unwrap_or(0);
+        let weight = |tap: usize, channel: usize| i16::from(weights[tap * channels + channel]) - i16::from(zero_point(channel));
+        let sums = (0..channels).map(|channel| (0..taps).map(|tap| i32::from(weight(tap, channel))).sum()).collect();
+
+        // Fewer channels than lanes are the scalar code's.
+        let set = if channels < LANES { InstructionSet::SCALAR } else { set };
+        let lanes = LANES.min(channels);
+        let lane = |start: usize, tap: usize, lane: usize| if lane < lanes { weight(tap, start + lane) } else { 0 };
+        let words = || block_starts(channels).flat_map(|start| (0..taps * LANES).map(move |at| lane(start, at / LANES, at % LANES)));
+        let packed = match set.0 {
+            Kind::Scalar => Packed::Words(words().collect()),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => {
+                // An input is at least -128: the products of both stay over -32768 and under 32768.
+                let fits =
+                    |tap, channel| weight(tap, channel).abs() + if tap + 1 < taps { weight(tap + 1, channel).abs() } else { 0 } <= 255;
+                let narrow = zero_points.iter().all(|&zero_point| zero_point == 0);
+                if narrow && (0..taps).step_by(2).all(|tap| (0..channels).all(|channel| fits(tap, channel))) {
+                    Packed::Bytes(words().map(|weight| weight as i8).collect())
+                } else {
+                    Packed::Words(words().collect())
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => {
+                let pair = |start, pair, at: usize| {
+                    let tap = 2 * pair + at % 2;
+                    if tap < taps { lane(start, tap, PAIRED_LANES[at / 2]) } else { 0 }
+                };
+                let pairs = |start| (0..taps.div_ceil(2) * 2 * LANES).map(move |at| pair(start, at / (2 * LANES), at % (2 * LANES)));
+                Packed::Pairs(block_starts(channels).flat_map(pairs).collect())
+            }
+        };
+        Weights { set, taps, channels, packed, sums }
+    }
+
+    /// For each channel the sum of its weights less their zero point: times the input's zero point, it is to be subtracted from
+    /// the bias.
+    pub fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+}
+
+/// First channels of the blocks: a block has [`LANES`] channels, or all that there are.
+pub(super) fn block_starts(channels: usize) -> impl Iterator<Item = usize> {
+    (0..channels).step_by(LANES).map(move |start| start.min(channels.saturating_sub(LANES)))
+}
