@@ -1,9 +1,11 @@
 //! Measures the kernels on this machine, the scalar code against what dispatch chooses: `cargo run --release -p hearth-kernels
 //! --example throughput`. What it prints was measured in that run.
 
-use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, resize_bilinear_on};
+use hearth_kernels::depthwise::{Requantize, Weights, depthwise};
+use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
+use hearth_kernels::pointwise::Lookup;
 use hearth_kernels::quant::{Grid, dequantize_on, fake_quantize_on, quantize_on};
-use hearth_kernels::{InstructionSet, Pool, sound};
+use hearth_kernels::{Geometry, InstructionSet, Pool, sound};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,46 @@ fn main() {
     compare("normalise 224 x 224 x 3 HWC to HWC, pixel", 224 * 224, |set| {
         normalise_hwc_on(set, black_box(&pixels), &scale, &offset, black_box(&mut floats));
     });
+
+    let (mut bytes, grid) = (vec![0i8; 224 * 224 * 3], Grid::new(0.019, 3i8));
+    compare("normalise and quantize 224 x 224 x 3 HWC to CHW, pixel", 224 * 224, |set| {
+        normalise_quantize_chw_on(set, black_box(&pixels), &scale, &offset, grid, black_box(&mut bytes));
+    });
+    compare("normalise and quantize 224 x 224 x 3 HWC to HWC, pixel", 224 * 224, |set| {
+        normalise_quantize_hwc_on(set, black_box(&pixels), &scale, &offset, grid, black_box(&mut bytes));
+    });
+
+    // Those of MobileNetV2, and others.
+    for (size, channels, kernel, stride) in [
+        (112, 32, 3, 1),
+        (112, 96, 3, 2),
+        (56, 144, 3, 1),
+        (28, 192, 3, 1),
+        (14, 576, 3, 1),
+        (7, 960, 3, 1),
+        (28, 120, 5, 1),
+        (14, 192, 7, 1),
+    ] {
+        let geometry = Geometry::new([size; 2], [kernel; 2], [stride; 2], [1; 2], [kernel / 2; 4]);
+        let input: Vec<i8> = noise(size * size * channels).into_iter().map(|byte| byte as i8).collect();
+        let weights: Vec<i8> = noise(kernel * kernel * channels).into_iter().map(|byte| (byte as i8).max(-127)).collect();
+        let (bias, multiplier, padding) = (vec![7; channels], vec![1e-3; channels], vec![0; size * channels]);
+        let finish = Requantize { bias: &bias, multiplier: &multiplier, zero_point: 0, low: -128, high: 127 };
+        let mut out = vec![0i8; geometry.output[0] * geometry.output[1] * channels];
+        let packed: Vec<(InstructionSet, Weights)> = [InstructionSet::SCALAR, InstructionSet::best()]
+            .map(|set| (set, Weights::pack_on(set, &weights, kernel * kernel, channels, &[])))
+            .into();
+        let what = format!("depthwise {kernel} x {kernel} / {stride} on {size} x {size} x {channels}, 16 products");
+        let products = geometry.output[0] * geometry.output[1] * kernel * kernel * channels;
+        compare(&what, products / 16, |set| {
+            let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
+            depthwise(weights, &geometry, black_box(&input), &padding, &finish, 0..geometry.output[0], black_box(&mut out));
+        });
+    }
+
+    let mut values: Vec<i8> = pixels.iter().map(|&pixel| pixel as i8).collect();
+    let lookup = Lookup::new(|value| value ^ 0x55);
+    compare("lookup, value", values.len(), |set| lookup.apply_on(set, black_box(&mut values)));
 
     let source: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel) * 0.05 - 4.0).collect();
     let mut bytes = vec![0u8; source.len()];
