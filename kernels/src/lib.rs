@@ -6,6 +6,7 @@
 
 mod cpu;
 pub mod image;
+pub mod linear;
 pub mod pool;
 pub mod quant;
 pub mod sound;
