@@ -45,13 +45,7 @@ impl Kernel for Avx2 {
 /// As [`Kernel::panel`]; the rows are in the block.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize, F: Finish>(
-    block: &Block<'_, i16>,
-    panel: &Panel<'_>,
-    start: usize,
-    finish: &F,
-    out: &mut [F::Output],
-) {
+unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, start: usize, finish: &F, out: &mut [F::Output]) {
     const STEP: usize = Avx2::STEP;
     const COLUMNS: usize = Avx2::COLUMNS;
     let values = &block.values[start * block.steps * STEP..][..R * block.steps * STEP];

@@ -119,7 +119,11 @@ pub fn multiply<F: Finish>(
     scratch: &mut Scratch,
 ) {
     assert_eq!(rows.depth(), weights.depth(), "linear: rows as deep as the weights");
-    assert!(outputs.start.is_multiple_of(PANEL) && outputs.end <= weights.outputs(), "linear: no outputs {outputs:?} in {}", weights.outputs());
+    assert!(
+        outputs.start.is_multiple_of(PANEL) && outputs.end <= weights.outputs(),
+        "linear: no outputs {outputs:?} in {}",
+        weights.outputs()
+    );
     finish.check(rows.count(), weights.outputs());
     if rows.count() == 0 || outputs.is_empty() {
         return;

@@ -1,7 +1,7 @@
 //! The products in plain Rust: the reference for the other kernels, and what 32-bit ARM runs, vectorised by the compiler.
 
-use super::{Block, Finish, Kernel, Panel};
 use super::finish::lanes;
+use super::{Block, Finish, Kernel, Panel};
 use std::array;
 
 pub(super) struct Scalar;

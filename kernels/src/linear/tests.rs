@@ -119,13 +119,8 @@ impl Case {
 
     fn check(&self) {
         let mut scratch = Scratch::new();
-        let requantize = Requantize {
-            bias: &self.bias,
-            multiplier: &self.multiplier,
-            zero_point: self.zero_point,
-            low: self.low,
-            high: self.high,
-        };
+        let requantize =
+            Requantize { bias: &self.bias, multiplier: &self.multiplier, zero_point: self.zero_point, low: self.low, high: self.high };
         let float = Float { offset: &self.bias, scale: &self.multiplier, row_scale: &self.row_scale, bias: &self.float_bias };
         let raw = Raw { bias: &self.bias };
         let bits = |floats: Vec<f32>| floats.into_iter().map(f32::to_bits).collect::<Vec<u32>>();

@@ -60,11 +60,8 @@ impl Weights {
             }
             sums.push(weights.iter().map(|&weight| i32::from(weight)).sum::<i32>() - zero_point(output) * depth as i32);
         }
-        let zero_points = if zero_points.iter().all(|&zero_point| zero_point == 0) {
-            Vec::new()
-        } else {
-            (0..outputs).map(zero_point).collect()
-        };
+        let zero_points =
+            if zero_points.iter().all(|&zero_point| zero_point == 0) { Vec::new() } else { (0..outputs).map(zero_point).collect() };
         Weights { set, outputs, depth, packed, zero_points, sums, extreme }
     }
 

@@ -177,7 +177,7 @@ pub(super) fn lanes<const N: usize, T: Copy>(values: &[T], output: usize, absent
         [] => {}
         &[one] => lanes = [one; N],
         each => {
-            let each = &each[output..each.len().min(output + N)];
+            let each = &each[output.min(each.len())..each.len().min(output + N)];
             lanes[..each.len()].copy_from_slice(each);
         }
     }
