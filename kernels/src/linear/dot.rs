@@ -1,8 +1,9 @@
 //! The products with SDOT (Cortex-A55, A76 and later): four to a lane, one of the rows' groups of four with four outputs.
 
-use super::neon::{start, write_row};
+use super::neon::{Outputs, write_row};
 use super::{Block, Finish, Kernel, Panel};
 use std::arch::{aarch64::*, asm};
+use std::array;
 
 pub(super) struct Dot;
 
@@ -16,23 +17,24 @@ impl Kernel for Dot {
 
     #[target_feature(enable = "neon,dotprod")]
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+        let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<8, F>(block, panel, row, finish, out);
+                tile::<8, F>(block, panel, &outputs, row, finish, out);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<4, F>(block, panel, row, finish, out);
+                tile::<4, F>(block, panel, &outputs, row, finish, out);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<2, F>(block, panel, row, finish, out);
+                tile::<2, F>(block, panel, &outputs, row, finish, out);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, F>(block, panel, row, finish, out);
+                tile::<1, F>(block, panel, &outputs, row, finish, out);
             }
         }
     }
@@ -48,12 +50,12 @@ unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'
     const STEP: usize = Dot::STEP;
     let values = &block.values[first * block.steps * STEP..][..R * block.steps * STEP];
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * Dot::COLUMNS);
-    let mut sums: [[int32x4_t; 2]; R] = std::array::from_fn(|row| [0, 4].map(|column| start(block, panel, finish, first + row, column)));
+    let mut sums: [[int32x4_t; 2]; R] = outputs.start(block, first);
     let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {
-            let values: [int8x16_t; R] = std::array::from_fn(|row| vld1q_s8(value.add(row * STEP)));
+            let values: [int8x16_t; R] = array::from_fn(|row| vld1q_s8(value.add(row * STEP)));
             products::<0, R>(&mut sums, &values, weight);
             products::<1, R>(&mut sums, &values, weight.add(32));
             products::<2, R>(&mut sums, &values, weight.add(64));
@@ -62,9 +64,8 @@ unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'
             weight = weight.add(STEP * Dot::COLUMNS);
         }
     }
-    let columns = [0, 4].map(|column| finish.columns(panel.column + column));
     for (row, sums) in sums.into_iter().enumerate() {
-        let results = finish.finish(columns, [block.first + first + row; 2], sums);
+        let results = finish.finish(outputs.columns, [block.first + first + row; 2], sums);
         write_row(results, first + row, panel, out);
     }
 }

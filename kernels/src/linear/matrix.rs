@@ -1,8 +1,9 @@
 //! The products with SMMLA (Cortex-A710 and later): 2 rows x 8 deep times 2 outputs x 8 deep.
 
-use super::neon::{start, write_row};
+use super::neon::{Outputs, write_row};
 use super::{Block, Finish, Kernel, Panel};
 use std::arch::{aarch64::*, asm};
+use std::array;
 
 pub(super) struct Matrix;
 
@@ -16,23 +17,24 @@ impl Kernel for Matrix {
 
     #[target_feature(enable = "neon,i8mm")]
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+        let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<4, 2, F>(block, panel, row, finish, out);
+                tile::<4, 2, F>(block, panel, &outputs, row, finish, out);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<2, 2, F>(block, panel, row, finish, out);
+                tile::<2, 2, F>(block, panel, &outputs, row, finish, out);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<1, 2, F>(block, panel, row, finish, out);
+                tile::<1, 2, F>(block, panel, &outputs, row, finish, out);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, 1, F>(block, panel, row, finish, out);
+                tile::<1, 1, F>(block, panel, &outputs, row, finish, out);
             }
         }
     }
@@ -47,6 +49,7 @@ impl Kernel for Matrix {
 unsafe fn tile<const P: usize, const R: usize, F: Finish>(
     block: &Block<'_, i8>,
     panel: &Panel<'_>,
+    outputs: &Outputs<F, 2>,
     first: usize,
     finish: &F,
     out: &mut [F::Output],
@@ -55,20 +58,21 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
     let values = &block.values[first * block.steps * STEP..][..P * R * block.steps * STEP];
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * Matrix::COLUMNS);
     // A sum holds two outputs of a row, then of the next.
-    let mut sums: [[int32x4_t; 4]; P] = std::array::from_fn(|pair| {
-        let row = first + pair * R;
-        let [a, b, c, d] = [(row, 0), (row, 4), (row + R - 1, 0), (row + R - 1, 4)].map(|(row, at)| start(block, panel, finish, row, at));
-        [zip_low(a, c), zip_high(a, c), zip_low(b, d), zip_high(b, d)]
-    });
+    let mut sums = [[vdupq_n_s32(0); 4]; P];
+    for (pair, sums) in sums.iter_mut().enumerate() {
+        let [[a, b]]: [[int32x4_t; 2]; 1] = outputs.start(block, first + pair * R);
+        let [[c, d]]: [[int32x4_t; 2]; 1] = outputs.start(block, first + pair * R + R - 1);
+        *sums = [zip_low(a, c), zip_high(a, c), zip_low(b, d), zip_high(b, d)];
+    }
     let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {
-            let values: [int8x16_t; P] = std::array::from_fn(|pair| match R {
+            let values: [int8x16_t; P] = array::from_fn(|pair| match R {
                 1 => vcombine_s8(vld1_s8(value), vdup_n_s8(0)),
                 _ => vld1q_s8(value.add(pair * 2 * STEP)),
             });
-            let weights: [int8x16_t; 4] = std::array::from_fn(|pair| vld1q_s8(weight.add(pair * 16)));
+            let weights: [int8x16_t; 4] = array::from_fn(|pair| vld1q_s8(weight.add(pair * 16)));
             for (sums, &values) in sums.iter_mut().zip(&values) {
                 for (sums, &weights) in sums.iter_mut().zip(&weights) {
                     *sums = smmla(*sums, values, weights);
@@ -78,12 +82,11 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
             weight = weight.add(STEP * Matrix::COLUMNS);
         }
     }
-    let columns = [0, 4].map(|column| finish.columns(panel.column + column));
     for (pair, [a, b, c, d]) in sums.into_iter().enumerate() {
         let rows = [[zip_low(a, b), zip_low(c, d)], [zip_high(a, b), zip_high(c, d)]];
         for (row, sums) in rows.into_iter().take(R).enumerate() {
             let row = first + pair * R + row;
-            let results = finish.finish(columns, [block.first + row; 2], sums);
+            let results = finish.finish(outputs.columns, [block.first + row; 2], sums);
             write_row(results, row, panel, out);
         }
     }

@@ -3,7 +3,7 @@
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel, write};
-use std::arch::aarch64::*;
+use std::{arch::aarch64::*, array};
 
 pub(super) struct Neon;
 
@@ -33,19 +33,20 @@ impl Kernel for Neon {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    let outputs = Outputs::of(panel, finish);
     let mut row = 0;
     // SAFETY: by the contract.
     unsafe {
         while block.rows - row >= 4 {
-            tile::<EXTREME, 4, F>(block, panel, row, finish, out);
+            tile::<EXTREME, 4, F>(block, panel, &outputs, row, finish, out);
             row += 4;
         }
         if block.rows - row >= 2 {
-            tile::<EXTREME, 2, F>(block, panel, row, finish, out);
+            tile::<EXTREME, 2, F>(block, panel, &outputs, row, finish, out);
             row += 2;
         }
         if block.rows > row {
-            tile::<EXTREME, 1, F>(block, panel, row, finish, out);
+            tile::<EXTREME, 1, F>(block, panel, &outputs, row, finish, out);
         }
     }
 }
@@ -59,6 +60,7 @@ unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &P
 unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     block: &Block<'_, i8>,
     panel: &Panel<'_>,
+    outputs: &Outputs<F, 1>,
     first: usize,
     finish: &F,
     out: &mut [F::Output],
@@ -72,8 +74,8 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {
-            let values: [int8x16_t; R] = std::array::from_fn(|row| vld1q_s8(value.add(row * STEP)));
-            let weights: [int8x16_t; COLUMNS] = std::array::from_fn(|column| vld1q_s8(weight.add(column * STEP)));
+            let values: [int8x16_t; R] = array::from_fn(|row| vld1q_s8(value.add(row * STEP)));
+            let weights: [int8x16_t; COLUMNS] = array::from_fn(|column| vld1q_s8(weight.add(column * STEP)));
             for (partial, &values) in partial.iter_mut().zip(&values) {
                 for (partial, &weights) in partial.iter_mut().zip(&weights) {
                     *partial = add_products::<EXTREME>(*partial, values, weights);
@@ -83,15 +85,15 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
             weight = weight.add(COLUMNS * STEP);
         }
     }
-    let sums: [int32x4_t; R] = std::array::from_fn(|row| {
-        let [a, b, c, d] = partial[row];
-        vaddq_s32(vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)), start(block, panel, finish, first + row, 0))
-    });
-    let columns = [finish.columns(panel.column); 2];
+    let mut sums: [[int32x4_t; 1]; R] = outputs.start(block, first);
+    for (sums, &[a, b, c, d]) in sums.iter_mut().zip(&partial) {
+        sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+    }
+    let columns = [outputs.columns[0]; 2];
     for (pair, sums) in sums.chunks(2).enumerate() {
         let row = first + pair * 2;
         let last = row + sums.len() - 1;
-        let results = finish.finish(columns, [block.first + row, block.first + last], [sums[0], sums[sums.len() - 1]]);
+        let results = finish.finish(columns, [block.first + row, block.first + last], [sums[0][0], sums[sums.len() - 1][0]]);
         let mut buffer = [F::Output::default(); 8];
         write::<8, _, _>(results, &mut buffer);
         for (row, results) in (row..=last).zip(buffer.as_chunks::<4>().0) {
@@ -117,20 +119,43 @@ fn add_products<const EXTREME: bool>(sums: int32x4_t, values: int8x16_t, weights
     }
 }
 
-/// What four sums from output `column` of the panel on start from, in row `row` of the block: the bias, and what the zero points
-/// of the weights demand.
-#[inline(always)]
-pub(super) fn start<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, row: usize, column: usize) -> int32x4_t {
-    let bias: [i32; 4] = lanes(finish.bias(), panel.column + column, 0);
-    // SAFETY: NEON is in every CPU that Rust's aarch64 targets run on; 4 integers each.
-    unsafe {
-        let bias = vld1q_s32(bias.as_ptr());
-        if panel.zero_points.is_empty() {
-            return bias;
+/// What `4 * N` neighbouring outputs of a panel need, loaded once a panel.
+pub(super) struct Outputs<F: Finish, const N: usize> {
+    bias: [int32x4_t; N],
+    zero_points: [int32x4_t; N],
+    pub(super) columns: [F::Columns; N],
+}
+
+impl<F: Finish, const N: usize> Outputs<F, N> {
+    #[inline(always)]
+    pub(super) fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F, N> {
+        Outputs {
+            bias: array::from_fn(|four| integers(lanes(finish.bias(), panel.column + 4 * four, 0))),
+            zero_points: array::from_fn(|four| integers(lanes(panel.zero_points, 4 * four, 0))),
+            columns: array::from_fn(|four| finish.columns(panel.column + 4 * four)),
         }
-        let zero_points: [i32; 4] = lanes(panel.zero_points, column, 0);
-        vmlsq_n_s32(bias, vld1q_s32(zero_points.as_ptr()), block.sums[row])
     }
+
+    /// What the sums of `R` rows from `first` on start from: the bias, and what the zero points of the weights demand.
+    #[inline(always)]
+    pub(super) fn start<const R: usize>(&self, block: &Block<'_, i8>, first: usize) -> [[int32x4_t; N]; R] {
+        let mut start = [self.bias; R];
+        if !block.sums.is_empty() {
+            for (start, &sum) in start.iter_mut().zip(&block.sums[first..first + R]) {
+                for (start, &zero_points) in start.iter_mut().zip(&self.zero_points) {
+                    // SAFETY: NEON is in every CPU that Rust's aarch64 targets run on.
+                    *start = unsafe { vmlsq_n_s32(*start, zero_points, sum) };
+                }
+            }
+        }
+        start
+    }
+}
+
+#[inline(always)]
+fn integers(values: [i32; 4]) -> int32x4_t {
+    // SAFETY: 4 integers.
+    unsafe { vld1q_s32(values.as_ptr()) }
 }
 
 /// Writes 8 results, or as many as the panel has, to row `row` of the block.
