@@ -16,25 +16,46 @@ impl Kernel for Avx2 {
     const RUN: usize = 2;
 
     #[target_feature(enable = "avx2")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
         let mut start = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
+            let outputs = Outputs::of(panel, finish);
             while block.rows - start >= 6 {
-                tile::<6, F>(block, panel, start, finish, out);
+                tile::<6, F>(block, panel, &outputs, start, finish, out);
                 start += 6;
             }
             if block.rows - start >= 4 {
-                tile::<4, F>(block, panel, start, finish, out);
+                tile::<4, F>(block, panel, &outputs, start, finish, out);
                 start += 4;
             }
             if block.rows - start >= 2 {
-                tile::<2, F>(block, panel, start, finish, out);
+                tile::<2, F>(block, panel, &outputs, start, finish, out);
                 start += 2;
             }
             if block.rows > start {
-                tile::<1, F>(block, panel, start, finish, out);
+                tile::<1, F>(block, panel, &outputs, start, finish, out);
             }
+        }
+    }
+}
+
+/// What the outputs of a panel need, loaded once a panel.
+struct Outputs<F: Finish> {
+    bias: [__m256i; 2],
+    zero_points: [__m256i; 2],
+    columns: F::Columns,
+}
+
+impl<F: Finish> Outputs<F> {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F> {
+        Outputs {
+            bias: integers(lanes(finish.bias(), panel.column, 0)),
+            zero_points: integers(lanes(panel.zero_points, 0, 0)),
+            // SAFETY: AVX2 by the target feature.
+            columns: unsafe { finish.columns(panel.column) },
         }
     }
 }
@@ -45,17 +66,23 @@ impl Kernel for Avx2 {
 /// As [`Kernel::panel`]; the rows are in the block.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, start: usize, finish: &F, out: &mut [F::Output]) {
+unsafe fn tile<const R: usize, F: Finish>(
+    block: &Block<'_, i16>,
+    panel: &Panel<'_>,
+    outputs: &Outputs<F>,
+    start: usize,
+    finish: &F,
+    out: *mut F::Output,
+) {
     const STEP: usize = Avx2::STEP;
     const COLUMNS: usize = Avx2::COLUMNS;
     let values = &block.values[start * block.steps * STEP..][..R * block.steps * STEP];
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
-    let mut sums = [integers(lanes(finish.bias(), panel.column, 0)); R];
-    if !panel.zero_points.is_empty() {
-        let zero_points = integers(lanes(panel.zero_points, 0, 0));
+    let mut sums = [outputs.bias; R];
+    if !block.sums.is_empty() {
         for (sums, &row_sum) in sums.iter_mut().zip(&block.sums[start..start + R]) {
             for half in 0..2 {
-                sums[half] = _mm256_sub_epi32(sums[half], _mm256_mullo_epi32(zero_points[half], _mm256_set1_epi32(row_sum)));
+                sums[half] = _mm256_sub_epi32(sums[half], _mm256_mullo_epi32(outputs.zero_points[half], _mm256_set1_epi32(row_sum)));
             }
         }
     }
@@ -80,12 +107,11 @@ unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i16>, panel: &Panel<
             weight = weight.add(STEP * COLUMNS);
         }
     }
-    // SAFETY: AVX2 by the contract.
-    let columns = unsafe { finish.columns(panel.column) };
     for (row, sums) in sums.into_iter().enumerate() {
-        // SAFETY: as above.
-        let results = unsafe { finish.finish(columns, block.first + start + row, sums) };
-        write::<COLUMNS, _, _>(results, &mut out[(start + row) * panel.stride..][..panel.width]);
+        // SAFETY: AVX2 by the contract.
+        let results = unsafe { finish.finish(outputs.columns, block.first + start + row, sums) };
+        // SAFETY: the row has room for the panel's width.
+        unsafe { write::<COLUMNS, _, _>(results, out.add((start + row) * panel.stride), panel.width) };
     }
 }
 

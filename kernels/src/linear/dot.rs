@@ -1,7 +1,7 @@
 //! The products with SDOT (Cortex-A55, A76 and later): four to a lane, one of the rows' groups of four with four outputs.
 
-use super::neon::{Outputs, write_row};
-use super::{Block, Finish, Kernel, Panel};
+use super::neon::Outputs;
+use super::{Block, Finish, Kernel, Panel, write};
 use std::arch::{aarch64::*, asm};
 use std::array;
 
@@ -16,7 +16,7 @@ impl Kernel for Dot {
     const RUN: usize = 4;
 
     #[target_feature(enable = "neon,dotprod")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
         let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
@@ -46,7 +46,14 @@ impl Kernel for Dot {
 /// As [`Kernel::panel`]; the rows are in the block.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, first: usize, finish: &F, out: &mut [F::Output]) {
+unsafe fn tile<const R: usize, F: Finish>(
+    block: &Block<'_, i8>,
+    panel: &Panel<'_>,
+    outputs: &Outputs<F, 2>,
+    first: usize,
+    finish: &F,
+    out: *mut F::Output,
+) {
     const STEP: usize = Dot::STEP;
     let values = &block.values[first * block.steps * STEP..][..R * block.steps * STEP];
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * Dot::COLUMNS);
@@ -66,7 +73,8 @@ unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'
     }
     for (row, sums) in sums.into_iter().enumerate() {
         let results = finish.finish(outputs.columns, [block.first + first + row; 2], sums);
-        write_row(results, first + row, panel, out);
+        // SAFETY: the row has room for the panel's width.
+        unsafe { write::<8, _, _>(results, out.add((first + row) * panel.stride), panel.width) };
     }
 }
 

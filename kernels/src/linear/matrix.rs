@@ -1,7 +1,7 @@
 //! The products with SMMLA (Cortex-A710 and later): 2 rows x 8 deep times 2 outputs x 8 deep.
 
-use super::neon::{Outputs, write_row};
-use super::{Block, Finish, Kernel, Panel};
+use super::neon::Outputs;
+use super::{Block, Finish, Kernel, Panel, write};
 use std::arch::{aarch64::*, asm};
 use std::array;
 
@@ -16,7 +16,7 @@ impl Kernel for Matrix {
     const RUN: usize = 8;
 
     #[target_feature(enable = "neon,i8mm")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
         let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
@@ -52,7 +52,7 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
     outputs: &Outputs<F, 2>,
     first: usize,
     finish: &F,
-    out: &mut [F::Output],
+    out: *mut F::Output,
 ) {
     const STEP: usize = Matrix::STEP;
     let values = &block.values[first * block.steps * STEP..][..P * R * block.steps * STEP];
@@ -87,7 +87,8 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
         for (row, sums) in rows.into_iter().take(R).enumerate() {
             let row = first + pair * R + row;
             let results = finish.finish(outputs.columns, [block.first + row; 2], sums);
-            write_row(results, row, panel, out);
+            // SAFETY: the row has room for the panel's width.
+            unsafe { write::<8, _, _>(results, out.add(row * panel.stride), panel.width) };
         }
     }
 }

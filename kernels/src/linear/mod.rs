@@ -56,8 +56,9 @@ trait Kernel {
     /// One panel of weights times a block of rows.
     ///
     /// # Safety
-    /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`run`] makes them.
-    unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]);
+    /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`run`] makes them. At `out` begin as
+    /// many rows as the block has, with room for the panel's width, its stride apart.
+    unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output);
 }
 
 /// Packed rows.
@@ -164,26 +165,30 @@ fn run<K: Kernel, F: Finish>(
             let start = first * stride + (column - outputs.start);
             // SAFETY: `Weights` are packed for a set that this CPU has, and by the same constants as the rows. `multiply` has
             // checked that `out` holds each row.
-            unsafe { K::panel(&block, &panel, finish, &mut out[start..]) };
+            unsafe { K::panel(&block, &panel, finish, out[start..].as_mut_ptr()) };
         }
         first += count;
     }
 }
 
-/// Writes the first `out.len()` of `N` results that lie in a vector.
+/// Writes the first `width` of `N` results that lie in a vector.
+///
+/// # Safety
+/// `V` are `N` integers or floats of the type `T`; at `out` is room for `width`, which is at most `N`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
-fn write<const N: usize, V: Copy, T: Copy + Default>(results: V, out: &mut [T]) {
+unsafe fn write<const N: usize, V: Copy, T: Copy + Default>(results: V, out: *mut T, width: usize) {
     const { assert!(size_of::<V>() == N * size_of::<T>()) };
-    if let Some(out) = out.first_chunk_mut::<N>() {
-        // SAFETY: `out` is as large as the vector, whose lanes are integers or floats of the same size.
-        unsafe { out.as_mut_ptr().cast::<V>().write_unaligned(results) };
-        return;
+    // SAFETY: by the contract; the buffer is as large as the vector.
+    unsafe {
+        if width == N {
+            out.cast::<V>().write_unaligned(results);
+        } else {
+            let mut buffer = [T::default(); N];
+            buffer.as_mut_ptr().cast::<V>().write_unaligned(results);
+            out.copy_from_nonoverlapping(buffer.as_ptr(), width);
+        }
     }
-    let mut buffer = [T::default(); N];
-    // SAFETY: as above.
-    unsafe { buffer.as_mut_ptr().cast::<V>().write_unaligned(results) };
-    out.copy_from_slice(&buffer[..out.len()]);
 }
 
 /// The shapes in which `set` keeps weights.

@@ -16,7 +16,7 @@ impl Kernel for Neon {
     const RUN: usize = 16;
 
     #[target_feature(enable = "neon")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
         // SAFETY: by the contract of the trait.
         unsafe {
             if panel.extreme {
@@ -32,7 +32,7 @@ impl Kernel for Neon {
 /// As [`Kernel::panel`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
     let outputs = Outputs::of(panel, finish);
     let mut row = 0;
     // SAFETY: by the contract.
@@ -63,7 +63,7 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     outputs: &Outputs<F, 1>,
     first: usize,
     finish: &F,
-    out: &mut [F::Output],
+    out: *mut F::Output,
 ) {
     const STEP: usize = Neon::STEP;
     const COLUMNS: usize = Neon::COLUMNS;
@@ -95,12 +95,11 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
         let last = row + sums.len() - 1;
         let results = finish.finish(columns, [block.first + row, block.first + last], [sums[0][0], sums[sums.len() - 1][0]]);
         let mut buffer = [F::Output::default(); 8];
-        write::<8, _, _>(results, &mut buffer);
-        for (row, results) in (row..=last).zip(buffer.as_chunks::<4>().0) {
-            let out = &mut out[row * panel.stride..][..panel.width];
-            match out.first_chunk_mut::<4>() {
-                Some(out) => *out = *results,
-                None => out.copy_from_slice(&results[..out.len()]),
+        // SAFETY: the buffer is as large as the vector; the rows have room for the panel's width.
+        unsafe {
+            write::<8, _, _>(results, buffer.as_mut_ptr(), 8);
+            for (row, results) in (row..=last).zip(buffer.as_chunks::<4>().0) {
+                write::<4, _, _>(*results, out.add(row * panel.stride), panel.width);
             }
         }
     }
@@ -156,10 +155,4 @@ impl<F: Finish, const N: usize> Outputs<F, N> {
 fn integers(values: [i32; 4]) -> int32x4_t {
     // SAFETY: 4 integers.
     unsafe { vld1q_s32(values.as_ptr()) }
-}
-
-/// Writes 8 results, or as many as the panel has, to row `row` of the block.
-#[inline(always)]
-pub(super) fn write_row<V: Copy, T: Copy + Default>(results: V, row: usize, panel: &Panel<'_>, out: &mut [T]) {
-    write::<8, _, _>(results, &mut out[row * panel.stride..][..panel.width]);
 }

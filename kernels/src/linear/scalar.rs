@@ -13,16 +13,23 @@ impl Kernel for Scalar {
     const STEP: usize = 16;
     const RUN: usize = 1;
 
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: &mut [F::Output]) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
         Block::<i8>::tiles(block.rows, Self::ROWS, |start, size| match size {
-            4 => tile::<4, F>(block, panel, start, finish, out),
-            2 => tile::<2, F>(block, panel, start, finish, out),
-            _ => tile::<1, F>(block, panel, start, finish, out),
+            // SAFETY: by the contract of the trait.
+            4 => unsafe { tile::<4, F>(block, panel, start, finish, out) },
+            // SAFETY: as above.
+            2 => unsafe { tile::<2, F>(block, panel, start, finish, out) },
+            // SAFETY: as above.
+            _ => unsafe { tile::<1, F>(block, panel, start, finish, out) },
         });
     }
 }
 
-fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, start: usize, finish: &F, out: &mut [F::Output]) {
+/// `R` rows from `start` on.
+///
+/// # Safety
+/// As [`Kernel::panel`]; the rows are in the block.
+unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, start: usize, finish: &F, out: *mut F::Output) {
     const COLUMNS: usize = Scalar::COLUMNS;
     const STEP: usize = Scalar::STEP;
     let values = &block.values[start * block.steps * STEP..][..R * block.steps * STEP];
@@ -36,7 +43,8 @@ fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, sta
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        let out = &mut out[(start + row) * panel.stride..][..panel.width];
+        // SAFETY: the row has room for the panel's width.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.add((start + row) * panel.stride), panel.width) };
         for (column, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
             let zero = panel.zero_points.get(column).map_or(0, |zero_point| zero_point.wrapping_mul(block.sums[start + row]));
             *out = finish.one(block.first + start + row, panel.column + column, sum.wrapping_sub(zero));
