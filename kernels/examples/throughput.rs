@@ -1,8 +1,9 @@
 //! Measures the kernels on this machine, the scalar code against what dispatch chooses: `cargo run --release -p hearth-kernels
 //! --example throughput`. What it prints was measured in that run.
 
-use hearth_kernels::depthwise::{Requantize, Weights, depthwise};
+use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
+use hearth_kernels::linear::Requantize;
 use hearth_kernels::pointwise::Lookup;
 use hearth_kernels::quant::{Grid, dequantize_on, fake_quantize_on, quantize_on};
 use hearth_kernels::{Geometry, InstructionSet, Pool, sound};

@@ -8,6 +8,7 @@ mod cpu;
 pub mod depthwise;
 mod geometry;
 pub mod image;
+pub mod linear;
 pub mod pointwise;
 pub mod pool;
 pub mod quant;

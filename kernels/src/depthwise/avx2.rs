@@ -1,8 +1,7 @@
 //! Depthwise convolution for AVX2: 16 channels at once, two taps at a time.
 
 use super::weights::block_starts;
-use super::{LANES, Line, Requantize, lanes};
-use crate::quant::Target;
+use super::{LANES, Line, Requantize, target};
 use crate::quant::avx2::Saturate;
 use std::arch::x86_64::*;
 
@@ -37,21 +36,28 @@ struct Finish {
 }
 
 impl Finish {
+    /// For the channels from `start` on; there are 16.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new(finish: &Requantize<'_>, start: usize) -> Finish {
-        let (bias, multiplier) = (lanes(finish.bias, start, 0), lanes(finish.multiplier, start, 0.0));
-        let load = |quarter: usize| {
-            let (bias, multiplier): (*const i32, *const f32) = (bias[4 * quarter..].as_ptr(), multiplier[4 * quarter..].as_ptr());
-            // SAFETY: four values are left from each `4 * quarter` of 16, and from 8 behind the first two.
-            unsafe { (_mm256_loadu2_m128i(bias.add(8).cast(), bias.cast()), _mm256_loadu2_m128(multiplier.add(8), multiplier)) }
+        let bias = match finish.bias {
+            [] => [_mm256_setzero_si256(); 2],
+            &[one] => [_mm256_set1_epi32(one); 2],
+            each => {
+                let each = &each[start..][..LANES];
+                // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
+                [0, 4].map(|at| unsafe { _mm256_loadu2_m128i(each.as_ptr().add(at + 8).cast(), each.as_ptr().add(at).cast()) })
+            }
         };
-        let [first, second] = [load(0), load(1)];
-        Finish {
-            bias: [first.0, second.0],
-            multiplier: [first.1, second.1],
-            saturate: Saturate::new(Target { zero_point: finish.zero_point, low: finish.low, high: finish.high }),
-        }
+        let multiplier = match finish.multiplier {
+            &[one] => [_mm256_set1_ps(one); 2],
+            each => {
+                let each = &each[start..][..LANES];
+                // SAFETY: as above.
+                [0, 4].map(|at| unsafe { _mm256_loadu2_m128(each.as_ptr().add(at + 8), each.as_ptr().add(at)) })
+            }
+        };
+        Finish { bias, multiplier, saturate: Saturate::new(target(finish)) }
     }
 
     /// # Safety
@@ -85,22 +91,22 @@ pub(super) fn pixel(weights: &[i16], taps: &[&[i8]], finish: &Requantize<'_>, ou
 /// # Safety
 /// The rows of `line` are long enough for as many windows as `out` has pixels.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn span<const SIDE: usize, const TAPS: usize>(
-    weights: &[i16],
-    line: &Line<'_, SIDE>,
-    finish: &Requantize<'_>,
-    out: &mut [i8],
-) {
-    let (rows, pixel, tap_step) = (line.rows.map(|row| row.as_ptr()), line.pixel, line.tap);
-    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact(TAPS.div_ceil(2) * 2 * LANES)) {
+pub(super) unsafe fn span<const SIDE: usize>(weights: &[i16], line: &Line<'_, SIDE>, finish: &Requantize<'_>, out: &mut [i8]) {
+    let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
+    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact((SIDE * SIDE).div_ceil(2) * 2 * LANES)) {
         let finish = Finish::new(finish, start);
         for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
+            let at = window * line.pixel + start;
             let mut sums = finish.bias;
-            let at = window * pixel + start;
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
-                let input = |tap: usize| rows[tap / SIDE].add(at + tap % SIDE * tap_step);
-                accumulate(&mut sums, TAPS, input, weights.as_ptr());
+                // Two rows at a time are a whole number of pairs.
+                for row in (0..SIDE - 1).step_by(2) {
+                    let input = |tap: usize| rows[row + tap / SIDE].add(at + tap % SIDE * step);
+                    accumulate(&mut sums, 2 * SIDE, input, weights.as_ptr().add(row * SIDE * LANES));
+                }
+                let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
+                accumulate(&mut sums, SIDE, input, weights.as_ptr().add((SIDE - 1) * SIDE * LANES));
                 finish.store(sums, out.as_mut_ptr().add(start));
             }
         }

@@ -9,28 +9,14 @@ mod weights;
 
 pub use weights::Weights;
 
-use crate::Geometry;
+use crate::linear::Requantize;
+use crate::quant::Target;
+use crate::{Geometry, InstructionSet};
 use std::ops::Range;
 use weights::Packed;
 
 /// Channels that are computed at once.
 const LANES: usize = 16;
-
-/// `clamp(round(sum * multiplier) + zero_point, low, high)`, the sum made an `f32` first, halves rounded to even: as onnxruntime
-/// requantizes. `low` and `high` carry a fused Relu or Clip.
-#[derive(Debug, Clone, Copy)]
-pub struct Requantize<'a> {
-    /// Added to each sum: empty, or one for all channels, or one for each.
-    pub bias: &'a [i32],
-    /// Scale of the input times that of the weights over that of the result: one for all channels, or one for each. Finite.
-    pub multiplier: &'a [f32],
-    /// Zero point of the result.
-    pub zero_point: i8,
-    /// Smallest result.
-    pub low: i8,
-    /// Largest result.
-    pub high: i8,
-}
 
 /// Rows `rows` of the output, `output width x channels` values each, of one picture.
 ///
@@ -90,7 +76,7 @@ fn pixel(weights: &Weights, taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [
         Packed::Bytes(packed) => unsafe { neon::pixel(packed, taps, finish, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: the set is not scalar, so this CPU has NEON.
-        Packed::Words(packed) if weights.set != crate::InstructionSet::SCALAR => unsafe { neon::pixel(packed, taps, finish, out) },
+        Packed::Words(packed) if weights.set != InstructionSet::SCALAR => unsafe { neon::pixel(packed, taps, finish, out) },
         Packed::Words(packed) => scalar::pixel(packed, taps, finish, out),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: such weights are packed only for a set with AVX2.
@@ -108,15 +94,15 @@ fn spans<'a>(
     out: &mut [i8],
 ) -> Range<usize> {
     match geometry.kernel {
-        _ if inner.is_empty() || weights.set == crate::InstructionSet::SCALAR => 0..0,
-        [3, 3] => span::<3, 9>(weights, geometry, source, inner, finish, out),
-        [5, 5] => span::<5, 25>(weights, geometry, source, inner, finish, out),
+        _ if inner.is_empty() || weights.set == InstructionSet::SCALAR => 0..0,
+        [3, 3] => span::<3>(weights, geometry, source, inner, finish, out),
+        [5, 5] => span::<5>(weights, geometry, source, inner, finish, out),
         _ => 0..0,
     }
 }
 
-/// [`spans`] for a kernel of `SIDE x SIDE = TAPS`.
-fn span<'a, const SIDE: usize, const TAPS: usize>(
+/// [`spans`] for a kernel of `SIDE x SIDE`, an odd number.
+fn span<'a, const SIDE: usize>(
     weights: &Weights,
     geometry: &Geometry,
     source: impl Fn(usize) -> &'a [i8],
@@ -138,13 +124,13 @@ fn span<'a, const SIDE: usize, const TAPS: usize>(
     match &weights.packed {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a set other than the scalar one has NEON here; the windows lie on the input.
-        Packed::Bytes(packed) => unsafe { neon::span::<_, SIDE, TAPS>(packed, &line, finish, out) },
+        Packed::Bytes(packed) => unsafe { neon::span::<_, SIDE>(packed, &line, finish, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        Packed::Words(packed) => unsafe { neon::span::<_, SIDE, TAPS>(packed, &line, finish, out) },
+        Packed::Words(packed) => unsafe { neon::span::<_, SIDE>(packed, &line, finish, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: such weights are packed only for a set with AVX2; the windows lie on the input.
-        Packed::Pairs(packed) => unsafe { avx2::span::<SIDE, TAPS>(packed, &line, finish, out) },
+        Packed::Pairs(packed) => unsafe { avx2::span::<SIDE>(packed, &line, finish, out) },
         #[cfg(not(target_arch = "aarch64"))]
         Packed::Words(_) => unreachable!("words are the scalar code's"),
     }
@@ -163,19 +149,8 @@ struct Line<'a, const SIDE: usize> {
     channels: usize,
 }
 
-/// The values for the channels from `start` on, of a slice that is empty, holds one for all, or one for each.
-#[inline]
-fn lanes<T: Copy>(values: &[T], start: usize, absent: T) -> [T; LANES] {
-    match values {
-        [] => [absent; LANES],
-        &[one] => [one; LANES],
-        each => {
-            let each = &each[start..each.len().min(start + LANES)];
-            let mut lanes = [absent; LANES];
-            lanes[..each.len()].copy_from_slice(each);
-            lanes
-        }
-    }
+fn target(finish: &Requantize<'_>) -> Target {
+    Target { zero_point: finish.zero_point, low: finish.low, high: finish.high }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Depthwise convolution for NEON (64-bit ARM): 16 channels at once.
 
 use super::weights::block_starts;
-use super::{LANES, Line, Requantize, lanes};
-use crate::quant::Target;
+use super::{LANES, Line, Requantize, target};
 use crate::quant::neon::Saturate;
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 /// Weights as they are packed, and the products that fit them.
 pub(super) trait Weight: Copy {
@@ -69,17 +69,28 @@ struct Finish {
 }
 
 impl Finish {
+    /// For the channels from `start` on; there are 16.
     #[inline]
     #[target_feature(enable = "neon")]
     fn new(finish: &Requantize<'_>, start: usize) -> Finish {
-        let (bias, multiplier) = (lanes(finish.bias, start, 0), lanes(finish.multiplier, start, 0.0));
-        // SAFETY: four values are left from each `4 * quarter` of 16.
-        let load = |quarter: usize| unsafe { (vld1q_s32(bias[4 * quarter..].as_ptr()), vld1q_f32(multiplier[4 * quarter..].as_ptr())) };
-        Finish {
-            bias: std::array::from_fn(|quarter| load(quarter).0),
-            multiplier: std::array::from_fn(|quarter| load(quarter).1),
-            saturate: Saturate::new(Target { zero_point: finish.zero_point, low: finish.low, high: finish.high }),
-        }
+        let bias = match finish.bias {
+            [] => [vdupq_n_s32(0); 4],
+            &[one] => [vdupq_n_s32(one); 4],
+            each => {
+                let each = &each[start..][..LANES];
+                // SAFETY: four values are left from each `4 * quarter` of 16.
+                std::array::from_fn(|quarter| unsafe { vld1q_s32(each.as_ptr().add(4 * quarter)) })
+            }
+        };
+        let multiplier = match finish.multiplier {
+            &[one] => [vdupq_n_f32(one); 4],
+            each => {
+                let each = &each[start..][..LANES];
+                // SAFETY: as above.
+                std::array::from_fn(|quarter| unsafe { vld1q_f32(each.as_ptr().add(4 * quarter)) })
+            }
+        };
+        Finish { bias, multiplier, saturate: Saturate::new(target(finish)) }
     }
 
     /// # Safety
@@ -113,24 +124,41 @@ pub(super) fn pixel<W: Weight>(weights: &[W], taps: &[&[i8]], finish: &Requantiz
 /// # Safety
 /// The rows of `line` are long enough for as many windows as `out` has pixels.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn span<W: Weight, const SIDE: usize, const TAPS: usize>(
-    weights: &[W],
-    line: &Line<'_, SIDE>,
-    finish: &Requantize<'_>,
-    out: &mut [i8],
-) {
-    let (rows, pixel, tap_step) = (line.rows.map(|row| row.as_ptr()), line.pixel, line.tap);
-    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact(TAPS * LANES)) {
+pub(super) unsafe fn span<W: Weight, const SIDE: usize>(weights: &[W], line: &Line<'_, SIDE>, finish: &Requantize<'_>, out: &mut [i8]) {
+    let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
+    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact(SIDE * SIDE * LANES)) {
         let finish = Finish::new(finish, start);
         for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
+            let at = opaque(window * line.pixel + start);
+            let weights = opaque_pointer(weights.as_ptr());
             let mut sums = finish.bias;
-            let at = window * pixel + start;
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
-                let input = |tap: usize| rows[tap / SIDE].add(at + tap % SIDE * tap_step);
-                W::accumulate(&mut sums, TAPS, input, weights.as_ptr());
+                // Two rows at a time are a whole number of pairs.
+                for row in (0..SIDE - 1).step_by(2) {
+                    let input = |tap: usize| rows[row + tap / SIDE].add(at + tap % SIDE * step);
+                    W::accumulate(&mut sums, 2 * SIDE, input, weights.add(row * SIDE * LANES));
+                }
+                let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
+                W::accumulate(&mut sums, SIDE, input, weights.add((SIDE - 1) * SIDE * LANES));
                 finish.store(sums, out.as_mut_ptr().add(start));
             }
         }
     }
+}
+
+/// The same number, of which the compiler knows nothing: else it keeps a pointer for each tap, and increments them all.
+#[inline(always)]
+fn opaque(mut value: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// The same for weights: else their upper halves are taken out before the loop, and SMULL2 is no more.
+#[inline(always)]
+fn opaque_pointer<T>(mut pointer: *const T) -> *const T {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
 }

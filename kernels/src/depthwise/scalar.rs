@@ -1,13 +1,12 @@
 //! Depthwise convolution in portable code: the reference, written so that compilers vectorise over channels.
 
 use super::weights::block_starts;
-use super::{LANES, Requantize, lanes};
-use crate::quant::Target;
+use super::{LANES, Requantize, target};
 use crate::quant::scalar::saturate;
 
 /// The output at one position, from the input at each tap.
 pub(super) fn pixel(weights: &[i16], taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [i8]) {
-    let target = Target { zero_point: finish.zero_point, low: finish.low, high: finish.high };
+    let target = target(finish);
     let (weights, _) = weights.as_chunks::<LANES>();
     for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len())) {
         let out = &mut out[start..];
@@ -22,6 +21,20 @@ pub(super) fn pixel(weights: &[i16], taps: &[&[i8]], finish: &Requantize<'_>, ou
         let multipliers = lanes(finish.multiplier, start, 0.0);
         for ((out, sum), multiplier) in out.iter_mut().zip(sums).zip(multipliers) {
             *out = saturate(sum as f32 * multiplier, target);
+        }
+    }
+}
+
+/// The values for the channels from `start` on, of a slice that is empty, holds one for all, or one for each.
+fn lanes<T: Copy>(values: &[T], start: usize, absent: T) -> [T; LANES] {
+    match values {
+        [] => [absent; LANES],
+        &[one] => [one; LANES],
+        each => {
+            let each = &each[start..each.len().min(start + LANES)];
+            let mut lanes = [absent; LANES];
+            lanes[..each.len()].copy_from_slice(each);
+            lanes
         }
     }
 }

@@ -100,8 +100,14 @@ pub(super) fn normalise_planar(pixels: &[u8], scale: &[f32], offset: &[f32], out
 
 /// `out[i] = tables[i % channels][pixels[i]]`.
 pub(super) fn map_interleaved(pixels: &[u8], tables: &[[u8; 256]], out: &mut [u8]) {
-    let channels = tables.len();
-    for (pixel, out) in pixels.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+    if let Ok(tables) = <&[_; 3]>::try_from(tables) {
+        let ((pixels, _), (out, _)) = (pixels.as_chunks::<3>(), out.as_chunks_mut::<3>());
+        for (pixel, out) in pixels.iter().zip(out) {
+            *out = [0, 1, 2].map(|channel| tables[channel][usize::from(pixel[channel])]);
+        }
+        return;
+    }
+    for (pixel, out) in pixels.chunks_exact(tables.len()).zip(out.chunks_exact_mut(tables.len())) {
         for ((out, &value), table) in out.iter_mut().zip(pixel).zip(tables) {
             *out = table[usize::from(value)];
         }

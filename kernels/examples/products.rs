@@ -1,0 +1,59 @@
+//! Measures the integer products on this machine, one thread: `cargo run --release -p hearth-kernels --example products`. What it
+//! prints was measured in that run.
+
+use hearth_kernels::InstructionSet;
+use hearth_kernels::linear::{Matrix, Requantize, Scratch, Weights, multiply};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+fn main() {
+    println!("{:<24} {:>10} {:>10}", "rows x depth x outputs", "us", "GMAC/s");
+    for (rows, depth, outputs) in [
+        (3136, 64, 64),
+        (3136, 576, 64),
+        (784, 1152, 128),
+        (196, 2304, 256),
+        (49, 4608, 512),
+        (3136, 144, 24),
+        (12544, 16, 96),
+        (128, 384, 1536),
+        (4, 1024, 1024),
+        (1, 1024, 1024),
+    ] {
+        let weights = Weights::pack(InstructionSet::best(), &noise(outputs * depth), outputs, depth, &[]);
+        let (values, multiplier, mut out) = (noise(rows * depth), vec![1e-3; outputs], vec![0i8; rows * outputs]);
+        let finish = Requantize { bias: &[], multiplier: &multiplier, zero_point: 3, low: -128, high: 127 };
+        let matrix = Matrix::new(&values, rows, depth, depth);
+        let mut scratch = Scratch::new();
+        let time = shortest(|| multiply(&weights, 0..outputs, black_box(&matrix), &finish, black_box(&mut out), outputs, &mut scratch));
+        let products = (rows * depth * outputs) as f64;
+        println!(
+            "{:<24} {:>10.1} {:>10.1}",
+            format!("{rows} x {depth} x {outputs}"),
+            time.as_secs_f64() * 1e6,
+            products / time.as_secs_f64() / 1e9
+        );
+    }
+}
+
+/// Shortest time of one call, over a quarter of a second.
+fn shortest(mut call: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    let mut shortest = Duration::MAX;
+    while start.elapsed() < Duration::from_millis(250) {
+        let call_start = Instant::now();
+        call();
+        shortest = shortest.min(call_start.elapsed());
+    }
+    shortest
+}
+
+/// Bytes without a pattern, the same in each run.
+fn noise(length: usize) -> Vec<i8> {
+    let mut state = 1u32;
+    let step = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as i8
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}

@@ -1,0 +1,91 @@
+//! Sums finished for AVX2: 16 outputs of a row.
+
+use super::{Float, Raw, Requantize, lanes, row_scale};
+use std::arch::x86_64::*;
+
+/// The vector code of a [`Finish`].
+pub(in crate::linear) trait Avx2 {
+    /// What 16 neighbouring outputs need.
+    type Columns: Copy;
+    /// 16 results, as they lie in memory.
+    type Results: Copy;
+
+    /// # Safety
+    /// The CPU has AVX2.
+    unsafe fn columns(&self, output: usize) -> Self::Columns;
+
+    /// Finishes 16 outputs of `row`.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    unsafe fn finish(&self, columns: Self::Columns, row: usize, sums: [__m256i; 2]) -> Self::Results;
+}
+
+impl Avx2 for Requantize<'_> {
+    type Columns = [__m256; 2];
+    type Results = __m128i;
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn columns(&self, output: usize) -> [__m256; 2] {
+        floats(lanes(self.multiplier, output, 1.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn finish(&self, multiplier: [__m256; 2], _row: usize, sums: [__m256i; 2]) -> Self::Results {
+        // What is too large must not become the lowest integer, as the conversion has it.
+        let most = _mm256_set1_ps(32767.0);
+        let [low, high] = [0, 1].map(|half| {
+            let value = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), multiplier[half]);
+            _mm256_cvtps_epi32(_mm256_min_ps(value, most))
+        });
+        let steps = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+        let steps = _mm256_adds_epi16(steps, _mm256_set1_epi16(self.zero_point.into()));
+        let bytes = _mm_packs_epi16(_mm256_castsi256_si128(steps), _mm256_extracti128_si256::<1>(steps));
+        _mm_min_epi8(_mm_max_epi8(bytes, _mm_set1_epi8(self.low)), _mm_set1_epi8(self.high))
+    }
+}
+
+impl Avx2 for Float<'_> {
+    type Columns = [[__m256; 2]; 2];
+    type Results = [__m256; 2];
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn columns(&self, output: usize) -> [[__m256; 2]; 2] {
+        [floats(lanes(self.scale, output, 1.0)), floats(lanes(self.bias, output, 0.0))]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn finish(&self, [scale, bias]: [[__m256; 2]; 2], row: usize, sums: [__m256i; 2]) -> Self::Results {
+        let row_scale = _mm256_set1_ps(row_scale(self, row));
+        [0, 1].map(|half| {
+            let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
+            _mm256_add_ps(product, bias[half])
+        })
+    }
+}
+
+impl Avx2 for Raw<'_> {
+    type Columns = ();
+    type Results = [__m256i; 2];
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn columns(&self, _output: usize) {}
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn finish(&self, (): (), _row: usize, sums: [__m256i; 2]) -> Self::Results {
+        sums
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn floats(values: [f32; 16]) -> [__m256; 2] {
+    // SAFETY: 16 floats.
+    unsafe { [_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values[8..].as_ptr())] }
+}

@@ -1,0 +1,185 @@
+//! What becomes of an exact sum: an `i8` of another scale, a float, or itself.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(target_arch = "x86_64")]
+use avx2::Avx2 as Lanes;
+#[cfg(target_arch = "aarch64")]
+use neon::Neon as Lanes;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+trait Lanes {}
+
+use std::ops::Range;
+
+/// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
+#[allow(private_bounds, reason = "the vector code of the three is this module's own")]
+pub trait Finish: Lanes + Sync + Sized {
+    /// What the product consists of.
+    type Output: Copy + Default + Send + Sync;
+
+    /// What is added to each sum before it is finished: empty, or one for all outputs, or one for each.
+    fn bias(&self) -> &[i32];
+
+    /// Finishes the sum of one row and one output, bias included.
+    fn one(&self, row: usize, output: usize, sum: i32) -> Self::Output;
+
+    /// The same for a product of some of the outputs alone.
+    fn outputs(&self, outputs: Range<usize>) -> Self;
+
+    /// # Panics
+    /// If there are not values for all outputs, or for all rows.
+    fn check(&self, rows: usize, outputs: usize);
+}
+
+/// `clamp(round(sum * multiplier) + zero_point, low, high)`, the sum made an `f32` first, halves rounded to even: as onnxruntime
+/// requantizes. `low` and `high` carry a fused Relu or Clip.
+#[derive(Debug, Clone, Copy)]
+pub struct Requantize<'a> {
+    /// Added to each sum: empty, or one for all outputs, or one for each.
+    pub bias: &'a [i32],
+    /// Scale of the input times that of the weights over that of the result: one for all outputs, or one for each. Finite.
+    pub multiplier: &'a [f32],
+    /// Zero point of the result.
+    pub zero_point: i8,
+    /// Smallest result.
+    pub low: i8,
+    /// Largest result.
+    pub high: i8,
+}
+
+/// `sum * (row_scale * scale) + bias`, each operation rounded to `f32`: no fused multiply-add.
+#[derive(Debug, Clone, Copy)]
+pub struct Float<'a> {
+    /// Added to each sum, such as the input's zero point times the weights' sums: empty, or one for all outputs, or one for each.
+    pub offset: &'a [i32],
+    /// One for all outputs, or one for each.
+    pub scale: &'a [f32],
+    /// Empty, or one a row.
+    pub row_scale: &'a [f32],
+    /// Empty, or one for all outputs, or one for each.
+    pub bias: &'a [f32],
+}
+
+/// `sum + bias`.
+#[derive(Debug, Clone, Copy)]
+pub struct Raw<'a> {
+    /// Empty, or one for all outputs, or one for each.
+    pub bias: &'a [i32],
+}
+
+impl Finish for Requantize<'_> {
+    type Output = i8;
+
+    fn bias(&self) -> &[i32] {
+        self.bias
+    }
+
+    #[inline]
+    fn one(&self, _row: usize, output: usize, sum: i32) -> i8 {
+        let value = sum as f32 * at(self.multiplier, output, 1.0);
+        // A float to integer cast saturates.
+        let steps = (value.round_ties_even() as i32).clamp(-1 << 15, (1 << 15) - 1);
+        ((steps + i32::from(self.zero_point)).clamp(-128, 127) as i8).max(self.low).min(self.high)
+    }
+
+    fn outputs(&self, outputs: Range<usize>) -> Self {
+        Requantize { bias: part(self.bias, &outputs), multiplier: part(self.multiplier, &outputs), ..*self }
+    }
+
+    fn check(&self, _rows: usize, outputs: usize) {
+        check("biases", self.bias.len(), &[0, 1, outputs]);
+        check("multipliers", self.multiplier.len(), &[1, outputs]);
+    }
+}
+
+impl Finish for Float<'_> {
+    type Output = f32;
+
+    fn bias(&self) -> &[i32] {
+        self.offset
+    }
+
+    #[inline]
+    fn one(&self, row: usize, output: usize, sum: i32) -> f32 {
+        sum as f32 * (row_scale(self, row) * at(self.scale, output, 1.0)) + at(self.bias, output, 0.0)
+    }
+
+    fn outputs(&self, outputs: Range<usize>) -> Self {
+        Float {
+            offset: part(self.offset, &outputs),
+            scale: part(self.scale, &outputs),
+            row_scale: self.row_scale,
+            bias: part(self.bias, &outputs),
+        }
+    }
+
+    fn check(&self, rows: usize, outputs: usize) {
+        check("offsets", self.offset.len(), &[0, 1, outputs]);
+        check("scales", self.scale.len(), &[1, outputs]);
+        check("row scales", self.row_scale.len(), &[0, rows]);
+        check("biases", self.bias.len(), &[0, 1, outputs]);
+    }
+}
+
+impl Finish for Raw<'_> {
+    type Output = i32;
+
+    fn bias(&self) -> &[i32] {
+        self.bias
+    }
+
+    #[inline]
+    fn one(&self, _row: usize, _output: usize, sum: i32) -> i32 {
+        sum
+    }
+
+    fn outputs(&self, outputs: Range<usize>) -> Self {
+        Raw { bias: part(self.bias, &outputs) }
+    }
+
+    fn check(&self, _rows: usize, outputs: usize) {
+        check("biases", self.bias.len(), &[0, 1, outputs]);
+    }
+}
+
+fn check(what: &str, found: usize, wanted: &[usize]) {
+    assert!(wanted.contains(&found), "linear: {found} {what}, not one of {wanted:?}");
+}
+
+/// The value for one output of a slice that is empty, holds one for all, or one for each.
+#[inline]
+fn at<T: Copy>(values: &[T], output: usize, absent: T) -> T {
+    match values {
+        [] => absent,
+        &[one] => one,
+        each => each[output],
+    }
+}
+
+/// The values for some of the outputs.
+fn part<'a, T>(values: &'a [T], outputs: &Range<usize>) -> &'a [T] {
+    if values.len() <= 1 { values } else { &values[outputs.clone()] }
+}
+
+#[inline]
+fn row_scale(float: &Float<'_>, row: usize) -> f32 {
+    if float.row_scale.is_empty() { 1.0 } else { float.row_scale[row] }
+}
+
+/// The values for `N` outputs from `output` on, as [`at`]; `absent` also where there is no output any more.
+#[inline]
+pub(super) fn lanes<const N: usize, T: Copy>(values: &[T], output: usize, absent: T) -> [T; N] {
+    let mut lanes = [absent; N];
+    match values {
+        [] => {}
+        &[one] => lanes = [one; N],
+        each => {
+            let each = &each[output.min(each.len())..each.len().min(output + N)];
+            lanes[..each.len()].copy_from_slice(each);
+        }
+    }
+    lanes
+}

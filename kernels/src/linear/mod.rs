@@ -1,0 +1,207 @@
+//! Integer matrix products: rows of `i8` times packed `i8` weights, summed exactly in `i32` and finished (requantized, made
+//! floats, or left) while still in registers. Knows rows, not pictures: `convolution` builds on it.
+//!
+//! A block of rows is copied to scratch memory in the order in which the inner loop reads it, then each panel of weights runs over
+//! that block. So rows may come in pieces (the taps of a convolution) and nothing larger than the cache is ever written.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod dot;
+mod finish;
+#[cfg(target_arch = "aarch64")]
+mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod rows;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use finish::{Finish, Float, Raw, Requantize};
+pub use rows::{Matrix, Rows, Scratch};
+pub use weights::Weights;
+
+#[cfg(target_arch = "aarch64")]
+use crate::cpu::Products;
+use crate::{InstructionSet, cpu::Kind};
+use std::ops::Range;
+
+/// Bytes of packed rows that a block aims at: with the panel that runs over it, within the first-level cache of a small core.
+const BLOCK_BYTES: usize = 16 << 10;
+
+/// Rows of a block at least: all weights are read once a block, so fewer would wait for memory.
+const BLOCK_ROWS: usize = 32;
+
+/// Outputs at a multiple of which the work of [`multiply`] may be divided.
+pub const PANEL: usize = 16;
+
+/// How one instruction set lays out rows and weights, and the loop over them.
+///
+/// With `R` rows in a tile, rows are packed as `[steps][R][STEP]`, weights of a panel as `[depth / RUN][COLUMNS][RUN]`; both are
+/// filled up with what is multiplied by zero.
+trait Kernel {
+    /// What a packed activation is.
+    type Value: rows::Value;
+    /// Rows of a full tile; the rest of a block is divided into tiles of 4, 2 and 1.
+    const ROWS: usize;
+    /// Outputs of a panel; divides [`PANEL`].
+    const COLUMNS: usize;
+    /// Neighbours along the depth that lie together in packed rows.
+    const STEP: usize;
+    /// Neighbours along the depth that lie together in packed weights; divides `STEP`.
+    const RUN: usize;
+
+    /// One panel of weights times a block of rows.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`run`] makes them. At `out` begin as
+    /// many rows as the block has, with room for the panel's width, its stride apart.
+    unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output);
+}
+
+/// Packed rows.
+struct Block<'a, V> {
+    /// Tiles one after the other.
+    values: &'a [V],
+    /// Sum of each row; empty if no weight has a zero point.
+    sums: &'a [i32],
+    /// Of the first row among all.
+    first: usize,
+    rows: usize,
+    /// Depth in steps.
+    steps: usize,
+}
+
+/// The weights of some neighbouring outputs.
+struct Panel<'a> {
+    weights: &'a [i8],
+    /// Empty, or one an output.
+    zero_points: &'a [i32],
+    /// Whether two weights that one 16-bit sum holds are both -128.
+    extreme: bool,
+    /// First output.
+    column: usize,
+    /// Outputs that there are: at most the kernel's columns.
+    width: usize,
+    /// Elements between two rows of the target.
+    stride: usize,
+}
+
+impl<V> Block<'_, V> {
+    /// Calls `tile(start, size)` for each tile of a block of `rows` rows.
+    #[inline(always)]
+    fn tiles(rows: usize, full: usize, mut tile: impl FnMut(usize, usize)) {
+        let mut start = 0;
+        while start < rows {
+            let size = if rows - start >= full { full } else { 1 << (rows - start).min(4).ilog2() };
+            tile(start, size);
+            start += size;
+        }
+    }
+}
+
+/// `out[row][output] = finish(sum over the depth of rows * (weights - zero point) + bias)` for all rows and a range of outputs.
+///
+/// `out` holds, for each row, `outputs.len()` elements, the rows `stride` elements apart; what lies between is left alone.
+/// Neither thread nor allocation is used (but for the growth of `scratch`): divide the rows, or for few rows the outputs.
+///
+/// # Panics
+/// If the depths differ, if `outputs` does not start at a multiple of [`PANEL`] or leaves the weights, if `out` is too short,
+/// or if `finish` has too few values.
+pub fn multiply<F: Finish>(
+    weights: &Weights,
+    outputs: Range<usize>,
+    rows: &impl Rows,
+    finish: &F,
+    out: &mut [F::Output],
+    stride: usize,
+    scratch: &mut Scratch,
+) {
+    assert_eq!(rows.depth(), weights.depth(), "linear: rows as deep as the weights");
+    assert!(
+        outputs.start.is_multiple_of(PANEL) && outputs.end <= weights.outputs(),
+        "linear: no outputs {outputs:?} in {}",
+        weights.outputs()
+    );
+    finish.check(rows.count(), weights.outputs());
+    if rows.count() == 0 || outputs.is_empty() {
+        return;
+    }
+    assert!(stride >= outputs.len() && out.len() >= (rows.count() - 1) * stride + outputs.len(), "linear: the target is too short");
+    match weights.set().0 {
+        Kind::Scalar => run::<scalar::Scalar, F>(weights, outputs, rows, finish, out, stride, scratch),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Widening) => run::<neon::Neon, F>(weights, outputs, rows, finish, out, stride, scratch),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Dot) => run::<dot::Dot, F>(weights, outputs, rows, finish, out, stride, scratch),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Matrix) => run::<matrix::Matrix, F>(weights, outputs, rows, finish, out, stride, scratch),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => run::<avx2::Avx2, F>(weights, outputs, rows, finish, out, stride, scratch),
+    }
+}
+
+/// [`multiply`] by one kernel; the instruction set that `weights` were packed for is the kernel's.
+fn run<K: Kernel, F: Finish>(
+    weights: &Weights,
+    outputs: Range<usize>,
+    rows: &impl Rows,
+    finish: &F,
+    out: &mut [F::Output],
+    stride: usize,
+    scratch: &mut Scratch,
+) {
+    let steps = weights.depth().div_ceil(K::STEP);
+    let row_bytes = steps * K::STEP * size_of::<K::Value>();
+    let most = (BLOCK_BYTES / row_bytes.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
+    let mut first = 0;
+    while first < rows.count() {
+        let count = most.min(rows.count() - first);
+        let block = scratch.pack::<K>(rows, first, count, steps, weights.has_zero_points());
+        for column in outputs.clone().step_by(K::COLUMNS) {
+            let panel = weights.panel::<K>(column, outputs.end, stride);
+            let start = first * stride + (column - outputs.start);
+            // SAFETY: `Weights` are packed for a set that this CPU has, and by the same constants as the rows. `multiply` has
+            // checked that `out` holds each row.
+            unsafe { K::panel(&block, &panel, finish, out[start..].as_mut_ptr()) };
+        }
+        first += count;
+    }
+}
+
+/// Writes the first `width` of `N` results that lie in a vector.
+///
+/// # Safety
+/// `V` are `N` integers or floats of the type `T`; at `out` is room for `width`, which is at most `N`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn write<const N: usize, V: Copy, T: Copy + Default>(results: V, out: *mut T, width: usize) {
+    const { assert!(size_of::<V>() == N * size_of::<T>()) };
+    // SAFETY: by the contract; the buffer is as large as the vector.
+    unsafe {
+        if width == N {
+            out.cast::<V>().write_unaligned(results);
+        } else {
+            let mut buffer = [T::default(); N];
+            buffer.as_mut_ptr().cast::<V>().write_unaligned(results);
+            out.copy_from_nonoverlapping(buffer.as_ptr(), width);
+        }
+    }
+}
+
+/// The shapes in which `set` keeps weights.
+fn layout(set: InstructionSet) -> weights::Layout {
+    match set.0 {
+        Kind::Scalar => weights::Layout::of::<scalar::Scalar>(),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Widening) => weights::Layout::of::<neon::Neon>(),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Dot) => weights::Layout::of::<dot::Dot>(),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(Products::Matrix) => weights::Layout::of::<matrix::Matrix>(),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => weights::Layout::of::<avx2::Avx2>(),
+    }
+}

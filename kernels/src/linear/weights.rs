@@ -1,0 +1,111 @@
+//! Weights in the order in which the inner loop of an instruction set reads them.
+
+use super::{Kernel, Panel, layout};
+use crate::InstructionSet;
+
+/// The weights of a matrix product or of one group of a convolution, packed once at load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    set: InstructionSet,
+    outputs: usize,
+    depth: usize,
+    /// Panels of `[depth / run][columns][run]`, zeros after the last output and the last of the depth.
+    packed: Vec<i8>,
+    /// Empty, or one an output.
+    zero_points: Vec<i32>,
+    sums: Vec<i32>,
+    extreme: bool,
+}
+
+/// The constants of a [`Kernel`].
+pub(super) struct Layout {
+    columns: usize,
+    step: usize,
+    run: usize,
+}
+
+impl Layout {
+    pub(super) const fn of<K: Kernel>() -> Layout {
+        Layout { columns: K::COLUMNS, step: K::STEP, run: K::RUN }
+    }
+}
+
+impl Weights {
+    /// Packs `weights[output][depth]` for `set`. `zero_points` is empty for symmetric weights, or holds one for all outputs, or
+    /// one for each.
+    ///
+    /// # Panics
+    /// If there are not `outputs * depth` weights, or another number of zero points.
+    pub fn pack(set: InstructionSet, weights: &[i8], outputs: usize, depth: usize, zero_points: &[i8]) -> Weights {
+        assert_eq!(weights.len(), outputs * depth, "linear: weights are outputs x depth");
+        assert!([0, 1, outputs].contains(&zero_points.len()), "linear: {} zero points for {outputs} outputs", zero_points.len());
+        let zero_point = |output: usize| match zero_points {
+            [] => 0,
+            &[one] => i32::from(one),
+            each => i32::from(each[output]),
+        };
+        let Layout { columns, step, run } = layout(set);
+        let packed_depth = depth.next_multiple_of(step);
+        let mut packed = vec![0; outputs.next_multiple_of(columns) * packed_depth];
+        let mut sums = Vec::with_capacity(outputs);
+        let mut extreme = false;
+        for output in 0..outputs {
+            let weights = &weights[output * depth..][..depth];
+            let start = output / columns * columns * packed_depth + output % columns * run;
+            for (index, run_weights) in weights.chunks(run).enumerate() {
+                packed[start + index * columns * run..][..run_weights.len()].copy_from_slice(run_weights);
+                // See `neon`: 16-bit sums hold a weight and the one half a run later.
+                let pair = |at: usize| run_weights[at] == -128 && run_weights.get(at + run / 2) == Some(&-128);
+                extreme |= (0..(run / 2).min(run_weights.len())).any(pair);
+            }
+            sums.push(weights.iter().map(|&weight| i32::from(weight)).sum::<i32>() - zero_point(output) * depth as i32);
+        }
+        let zero_points =
+            if zero_points.iter().all(|&zero_point| zero_point == 0) { Vec::new() } else { (0..outputs).map(zero_point).collect() };
+        Weights { set, outputs, depth, packed, zero_points, sums, extreme }
+    }
+
+    /// Sum over the depth of `weight - zero point`, for each output. Rows with a zero point of their own need `-sums * zero point`
+    /// in the bias.
+    pub fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
+    /// The instruction set that these weights are packed for.
+    pub fn set(&self) -> InstructionSet {
+        self.set
+    }
+
+    /// Columns of the product.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Products in a sum.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Memory that the weights take.
+    pub fn bytes(&self) -> usize {
+        self.packed.len() + (self.zero_points.len() + self.sums.len()) * size_of::<i32>()
+    }
+
+    pub(super) fn has_zero_points(&self) -> bool {
+        !self.zero_points.is_empty()
+    }
+
+    /// The panel that starts at output `column`, cut off at output `end`.
+    pub(super) fn panel<K: Kernel>(&self, column: usize, end: usize, stride: usize) -> Panel<'_> {
+        let packed_depth = self.depth.next_multiple_of(K::STEP);
+        let width = K::COLUMNS.min(end - column);
+        Panel {
+            weights: &self.packed[column * packed_depth..][..K::COLUMNS * packed_depth],
+            zero_points: if self.zero_points.is_empty() { &[] } else { &self.zero_points[column..][..width] },
+            extreme: self.extreme,
+            column,
+            width,
+            stride,
+        }
+    }
+}
