@@ -65,6 +65,24 @@ impl Geometry {
         padded.checked_sub(self.pads_begin[axis]).filter(|&position| position < self.input[axis])
     }
 
+    /// For each tap of a window, row by row, the number of the pixel of the input on which it lies, if it does.
+    #[inline]
+    pub(crate) fn window(&self, row: usize, column: usize) -> impl Iterator<Item = Option<usize>> {
+        (0..self.kernel[0]).flat_map(move |tap| {
+            let row = self.position(0, row, tap);
+            (0..self.kernel[1]).map(move |tap| Some(row? * self.input[1] + self.position(1, column, tap)?))
+        })
+    }
+
+    /// Taps of a window that lie on the input or its padding: all but those of a last window that reaches beyond.
+    pub(crate) fn padded_taps(&self, row: usize, column: usize) -> usize {
+        let within = |axis: usize, window: usize| {
+            let left = self.pads_begin[axis] + self.input[axis] + self.pads_end[axis] - window * self.strides[axis];
+            self.kernel[axis].min(left.div_ceil(self.dilations[axis]))
+        };
+        within(0, row) * within(1, column)
+    }
+
     /// The windows that lie on the input with all their taps.
     pub(crate) fn inner(&self, axis: usize) -> Range<usize> {
         let span = (self.kernel[axis] - 1) * self.dilations[axis];

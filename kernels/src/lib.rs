@@ -11,6 +11,7 @@ pub mod image;
 pub mod linear;
 pub mod pointwise;
 pub mod pool;
+pub mod pooling;
 pub mod quant;
 pub mod sound;
 

@@ -8,6 +8,7 @@ mod scalar;
 mod weights;
 
 pub use weights::Weights;
+pub(crate) use weights::block_starts;
 
 use crate::linear::Requantize;
 use crate::quant::Target;
@@ -56,13 +57,10 @@ pub fn depthwise(
         let done = spans(weights, geometry, source, inner.clone(), finish, out);
         for column in (0..done.start).chain(done.end..geometry.output[1]) {
             taps.clear();
-            for tap in 0..geometry.kernel[0] {
-                let source = source(tap);
-                taps.extend((0..geometry.kernel[1]).map(|tap| match geometry.position(1, column, tap) {
-                    Some(column) => &source[column * channels..][..channels],
-                    None => &padding[..channels],
-                }));
-            }
+            taps.extend(geometry.window(row, column).map(|tap| match tap {
+                Some(pixel) => &input[pixel * channels..][..channels],
+                None => &padding[..channels],
+            }));
             pixel(weights, &taps, finish, &mut out[column * channels..][..channels]);
         }
     }

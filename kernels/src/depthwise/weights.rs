@@ -89,6 +89,6 @@ impl Weights {
 }
 
 /// First channels of the blocks: a block has [`LANES`] channels, or all that there are.
-pub(super) fn block_starts(channels: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn block_starts(channels: usize) -> impl Iterator<Item = usize> {
     (0..channels).step_by(LANES).map(move |start| start.min(channels.saturating_sub(LANES)))
 }

@@ -1,6 +1,7 @@
 //! The pointwise kernels for AVX2.
 
-use super::scalar;
+use super::{Product, Sum, scalar};
+use crate::quant::avx2::Saturate;
 use std::arch::x86_64::*;
 
 /// See [`scalar::lookup`].
@@ -26,4 +27,50 @@ pub(super) fn lookup(table: &[u8; 256], values: &mut [u8]) {
         unsafe { _mm256_storeu_si256(block.as_mut_ptr().cast(), found[0]) };
     }
     scalar::lookup(table, left);
+}
+
+/// 16 values less their zero point.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn centred(values: &[i8; 16], zero_point: __m256i) -> __m256i {
+    // SAFETY: an array of 16 bytes.
+    _mm256_sub_epi16(_mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(values.as_ptr().cast()) }), zero_point)
+}
+
+/// See [`scalar::add`].
+#[target_feature(enable = "avx2")]
+pub(super) fn add(a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]) {
+    let [zero_a, zero_b] = sum.zero_points.map(|zero_point| _mm256_set1_epi16(zero_point.into()));
+    let [multiplier_a, multiplier_b] = sum.multipliers.map(|multiplier| _mm256_set1_ps(multiplier));
+    let saturate = Saturate::new(sum.target);
+    let scaled = |values: __m256i, multiplier| {
+        // Each word in the upper half of a double word, and down again with its sign: in the order of `Saturate::bytes`.
+        [_mm256_unpacklo_epi16(values, values), _mm256_unpackhi_epi16(values, values)]
+            .map(|values| _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srai_epi32::<16>(values)), multiplier))
+    };
+    let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for ((a, b), out) in a.iter().zip(b).zip(out) {
+        let (a, b) = (scaled(centred(a, zero_a), multiplier_a), scaled(centred(b, zero_b), multiplier_b));
+        let sums = std::array::from_fn(|half| _mm256_add_ps(a[half], b[half]));
+        // SAFETY: an array of 16 bytes.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), saturate.bytes(sums)) };
+    }
+    scalar::add(a_left, b_left, sum, out_left);
+}
+
+/// See [`scalar::multiply`].
+#[target_feature(enable = "avx2")]
+pub(super) fn multiply(a: &[i8], b: &[i8], product: &Product, out: &mut [i8]) {
+    let [zero_a, zero_b] = product.zero_points.map(|zero_point| _mm256_set1_epi16(zero_point.into()));
+    let (multiplier, saturate) = (_mm256_set1_ps(product.multiplier), Saturate::new(product.target));
+    let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for ((a, b), out) in a.iter().zip(b).zip(out) {
+        let (a, b) = (centred(a, zero_a), centred(b, zero_b));
+        let (low, high) = (_mm256_mullo_epi16(a, b), _mm256_mulhi_epi16(a, b));
+        let exact = [_mm256_unpacklo_epi16(low, high), _mm256_unpackhi_epi16(low, high)];
+        let products = exact.map(|exact| _mm256_mul_ps(_mm256_cvtepi32_ps(exact), multiplier));
+        // SAFETY: an array of 16 bytes.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), saturate.bytes(products)) };
+    }
+    scalar::multiply(a_left, b_left, product, out_left);
 }

@@ -1,6 +1,7 @@
 //! The pointwise kernels for NEON (64-bit ARM).
 
-use super::scalar;
+use super::{Product, Sum, scalar};
+use crate::quant::neon::Saturate;
 use std::arch::aarch64::*;
 
 /// A table of 256 bytes in registers.
@@ -41,4 +42,54 @@ pub(super) fn lookup(table: &[u8; 256], values: &mut [u8]) {
         unsafe { vst1q_u8(block.as_mut_ptr(), vectors.at(vld1q_u8(block.as_ptr()))) };
     }
     scalar::lookup(table, left);
+}
+
+/// 16 values less their zero point.
+#[inline]
+#[target_feature(enable = "neon")]
+fn centred(values: &[i8; 16], zero_point: int8x16_t) -> [int16x8_t; 2] {
+    // SAFETY: an array of 16 bytes.
+    let values = unsafe { vld1q_s8(values.as_ptr()) };
+    [vsubl_s8(vget_low_s8(values), vget_low_s8(zero_point)), vsubl_high_s8(values, zero_point)]
+}
+
+/// See [`scalar::add`].
+#[target_feature(enable = "neon")]
+pub(super) fn add(a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]) {
+    let [zero_a, zero_b] = sum.zero_points.map(|zero_point| vdupq_n_s8(zero_point));
+    let [multiplier_a, multiplier_b] = sum.multipliers.map(|multiplier| vdupq_n_f32(multiplier));
+    let saturate = Saturate::new(sum.target);
+    let scaled = |[low, high]: [int16x8_t; 2], multiplier| {
+        [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)]
+            .map(|values| vmulq_f32(vcvtq_f32_s32(values), multiplier))
+    };
+    let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for ((a, b), out) in a.iter().zip(b).zip(out) {
+        let (a, b) = (scaled(centred(a, zero_a), multiplier_a), scaled(centred(b, zero_b), multiplier_b));
+        let sums = std::array::from_fn(|quarter| vaddq_f32(a[quarter], b[quarter]));
+        // SAFETY: an array of 16 bytes.
+        unsafe { vst1q_s8(out.as_mut_ptr(), saturate.bytes(sums)) };
+    }
+    scalar::add(a_left, b_left, sum, out_left);
+}
+
+/// See [`scalar::multiply`].
+#[target_feature(enable = "neon")]
+pub(super) fn multiply(a: &[i8], b: &[i8], product: &Product, out: &mut [i8]) {
+    let [zero_a, zero_b] = product.zero_points.map(|zero_point| vdupq_n_s8(zero_point));
+    let (multiplier, saturate) = (vdupq_n_f32(product.multiplier), Saturate::new(product.target));
+    let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
+    for ((a, b), out) in a.iter().zip(b).zip(out) {
+        let (a, b) = (centred(a, zero_a), centred(b, zero_b));
+        let exact = [
+            vmull_s16(vget_low_s16(a[0]), vget_low_s16(b[0])),
+            vmull_high_s16(a[0], b[0]),
+            vmull_s16(vget_low_s16(a[1]), vget_low_s16(b[1])),
+            vmull_high_s16(a[1], b[1]),
+        ];
+        let products = exact.map(|exact| vmulq_f32(vcvtq_f32_s32(exact), multiplier));
+        // SAFETY: an array of 16 bytes.
+        unsafe { vst1q_s8(out.as_mut_ptr(), saturate.bytes(products)) };
+    }
+    scalar::multiply(a_left, b_left, product, out_left);
 }

@@ -1,12 +1,70 @@
 //! The pointwise kernels against their definitions, on every instruction set.
 
 use super::*;
-use crate::InstructionSet;
 use crate::quant::{Grid, dequantize, quantize};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+fn byte() -> impl Strategy<Value = i8> {
+    prop_oneof![1 => Just(-128i8), 1 => Just(127i8), 4 => any::<i8>()]
+}
+
+/// Two operands, the second of which may be shorter.
+fn operands() -> impl Strategy<Value = (Vec<i8>, Vec<i8>)> {
+    let lengths =
+        prop_oneof![(0usize..200).prop_map(|length| (length, length.max(1))), (0usize..9, 1usize..300).prop_map(|(n, b)| (n * b, b))];
+    lengths.prop_flat_map(|(a, b)| (vec(byte(), a), vec(byte(), b)))
+}
+
+fn multiplier() -> impl Strategy<Value = f32> {
+    prop_oneof![4 => 1e-3f32..2.0, 1 => -2.0f32..0.0, 1 => Just(0.5), 1 => Just(1.0), 1 => Just(1e9)]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let bounds = prop_oneof![Just((-128, 127)), Just((-3, 100)), Just((5, 5))];
+    (byte(), bounds).prop_map(|(zero_point, (low, high))| Target { zero_point, low, high })
+}
+
+/// In steps that cannot be confused with the kernels'.
+fn saturated_by_definition(value: f32, target: Target) -> i8 {
+    let steps = f64::from(value.round_ties_even()) + f64::from(target.zero_point);
+    steps.clamp(target.low.into(), target.high.into()) as i8
+}
+
 proptest! {
+    #[test]
+    fn every_instruction_set_adds_as_defined(
+        (a, b) in operands(), zero_points in [byte(), byte()], multipliers in [multiplier(), multiplier()], target in target(),
+    ) {
+        let sum = Sum { zero_points, multipliers, target };
+        let expected: Vec<i8> = a.iter().zip(b.iter().cycle()).map(|(&a, &b)| {
+            let a = f32::from(i16::from(a) - i16::from(zero_points[0])) * multipliers[0];
+            let b = f32::from(i16::from(b) - i16::from(zero_points[1])) * multipliers[1];
+            saturated_by_definition(a + b, target)
+        }).collect();
+        for set in InstructionSet::available() {
+            let mut out = vec![0; a.len()];
+            add_on(set, &a, &b, &sum, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", set);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_multiplies_as_defined(
+        (a, b) in operands(), zero_points in [byte(), byte()], multiplier in multiplier(), target in target(),
+    ) {
+        let product = Product { zero_points, multiplier, target };
+        let expected: Vec<i8> = a.iter().zip(b.iter().cycle()).map(|(&a, &b)| {
+            let exact = (i32::from(a) - i32::from(zero_points[0])) * (i32::from(b) - i32::from(zero_points[1]));
+            saturated_by_definition(exact as f32 * multiplier, target)
+        }).collect();
+        for set in InstructionSet::available() {
+            let mut out = vec![0; a.len()];
+            multiply_on(set, &a, &b, &product, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", set);
+        }
+    }
+
     #[test]
     fn a_lookup_gives_the_same_bytes_on_every_instruction_set(table in vec(any::<i8>(), 256), values in vec(any::<i8>(), 0..150)) {
         let lookup = Lookup::new(|value| table[usize::from(value as u8)]);
@@ -28,4 +86,11 @@ proptest! {
         Lookup::requantize(source, target).apply(&mut found);
         prop_assert_eq!(found, expected);
     }
+}
+
+#[test]
+#[should_panic(expected = "pointwise: 7 values are no multiple of 2")]
+fn an_operand_that_does_not_repeat_is_refused() {
+    let sum = Sum { zero_points: [0, 0], multipliers: [1.0, 1.0], target: Target::new(0) };
+    add(&[0; 7], &[0; 2], &sum, &mut [0; 7]);
 }
