@@ -159,6 +159,6 @@ fn opaque(mut value: usize) -> usize {
 #[inline(always)]
 fn opaque_pointer<T>(mut pointer: *const T) -> *const T {
     // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(readonly, nostack, preserves_flags)) };
     pointer
 }
