@@ -52,26 +52,40 @@ impl Rows for Matrix<'_> {
 /// Memory for packed rows: one a thread, kept from call to call. Grows to what the largest product needs, a few dozen KiB.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    lines: Vec<Line>,
+    rows: Vec<Line>,
     sums: Vec<i32>,
+    spill: Vec<Line>,
 }
 
 /// A cache line, so that no packed vector straddles two.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-#[expect(dead_code, reason = "read as the values packed into it")]
-struct Line([i8; 64]);
+struct Line(#[expect(dead_code, reason = "read as the values packed into it")] [i8; 64]);
 
-/// What rows are packed as.
+/// The first `length` values of `lines`, which grow to hold them.
+fn view<T: Value>(lines: &mut Vec<Line>, length: usize) -> &mut [T] {
+    let count = (length * size_of::<T>()).div_ceil(size_of::<Line>());
+    if lines.len() < count {
+        lines.resize(count, Line([0; 64]));
+    }
+    // SAFETY: the lines are initialised memory of this many values, aligned for any, and any bits are a value.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), length) }
+}
+
+/// What scratch memory may hold.
 ///
 /// # Safety
-/// Any bits are a value.
-pub(super) unsafe trait Value: Copy + From<i8> {}
+/// Any bits are a value; aligned to 64 bytes at most.
+pub unsafe trait Value: Copy {}
 
 // SAFETY: an integer.
 unsafe impl Value for i8 {}
 // SAFETY: an integer.
 unsafe impl Value for i16 {}
+// SAFETY: an integer.
+unsafe impl Value for i32 {}
+// SAFETY: a float.
+unsafe impl Value for f32 {}
 
 impl Scratch {
     /// Empty: it grows when used.
@@ -80,23 +94,17 @@ impl Scratch {
     }
 
     /// Packs `count` rows from `first` on in tiles of `[steps][rows of the tile][STEP]`. What follows the depth in the last step
-    /// is any value: its weights are zero.
+    /// is any value: its weights are zero. Second: room for a panel of their results.
     #[inline]
-    pub(super) fn pack<K: Kernel>(
+    pub(super) fn pack<K: Kernel, T: Value>(
         &mut self,
         rows: &impl Rows,
         first: usize,
         count: usize,
         steps: usize,
         with_sums: bool,
-    ) -> Block<'_, K::Value> {
-        let length = count * steps * K::STEP;
-        let lines = (length * size_of::<K::Value>()).div_ceil(size_of::<Line>());
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; 64]));
-        }
-        // SAFETY: the lines are initialised memory of this many values, aligned for any, and any bits are a value.
-        let values: &mut [K::Value] = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length) };
+    ) -> (Block<'_, K::Value>, &mut [T]) {
+        let values: &mut [K::Value] = view(&mut self.rows, count * steps * K::STEP);
         self.sums.clear();
         let sums = &mut self.sums;
         Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
@@ -115,7 +123,8 @@ impl Scratch {
                 }
             }
         });
-        Block { values, sums, first, rows: count, steps }
+        let block = Block { values, sums, first, rows: count, steps };
+        (block, view(&mut self.spill, count * K::COLUMNS))
     }
 }
 
@@ -146,7 +155,7 @@ fn pack_piece<K: Kernel>(mut piece: &[i8], at: usize, tile: &mut [K::Value], siz
 }
 
 #[inline(always)]
-fn copy<V: Value>(from: &[i8], to: &mut [V]) {
+fn copy<V: Copy + From<i8>>(from: &[i8], to: &mut [V]) {
     for (from, to) in from.iter().zip(to) {
         *to = V::from(*from);
     }
