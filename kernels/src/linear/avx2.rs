@@ -82,8 +82,8 @@ unsafe fn tile<const R: usize, F: Finish>(
     let mut sums = [outputs.bias; R];
     if !block.sums.is_empty() {
         for (sums, &row_sum) in sums.iter_mut().zip(&block.sums[start..start + R]) {
-            for half in 0..2 {
-                sums[half] = _mm256_sub_epi32(sums[half], _mm256_mullo_epi32(outputs.zero_points[half], _mm256_set1_epi32(row_sum)));
+            for (sums, &zero_points) in sums.iter_mut().zip(&outputs.zero_points) {
+                *sums = _mm256_sub_epi32(*sums, _mm256_mullo_epi32(zero_points, _mm256_set1_epi32(row_sum)));
             }
         }
     }

@@ -80,6 +80,7 @@ struct Panel<'a> {
     /// Empty, or one for each output that there is.
     zero_points: &'a [i32],
     /// Whether two weights that one 16-bit sum holds are both -128.
+    #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "only SMLAL2 sums in 16 bits"))]
     extreme: bool,
     /// First output.
     column: usize,
@@ -160,11 +161,12 @@ fn run<K: Kernel, F: Finish>(
             let panel = weights.panel::<K>(column);
             let width = K::COLUMNS.min(outputs.end - column);
             let out = &mut out[first * stride + (column - outputs.start)..];
-            // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
-            // that `out` holds each row; the spill has room for a panel of them.
             if width == K::COLUMNS {
+                // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
+                // that `out` holds each row.
                 unsafe { K::panel(&block, &panel, finish, out.as_mut_ptr(), stride) };
             } else {
+                // SAFETY: as above; the spill has room for a panel of these rows.
                 unsafe { K::panel(&block, &panel, finish, spill.as_mut_ptr(), K::COLUMNS) };
                 for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
                     out[..width].copy_from_slice(&spilt[..width]);
