@@ -4,6 +4,7 @@
 //! chosen at run time; all of them give the same bits. 32-bit ARM has the scalar loops only, written so that the compiler
 //! vectorises them (integers with `-C target-feature=+neon`; NEON there flushes denormals, so floats stay with the VFP).
 
+pub mod convolution;
 mod cpu;
 pub mod depthwise;
 mod geometry;

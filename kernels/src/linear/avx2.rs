@@ -2,7 +2,7 @@
 //! be wrong for weights that are large.
 
 use super::finish::lanes;
-use super::{Block, Finish, Kernel, Panel, write};
+use super::{Block, Finish, Kernel, Panel};
 use std::arch::x86_64::*;
 
 pub(super) struct Avx2;
@@ -16,25 +16,25 @@ impl Kernel for Avx2 {
     const RUN: usize = 2;
 
     #[target_feature(enable = "avx2")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         let mut start = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
             let outputs = Outputs::of(panel, finish);
             while block.rows - start >= 6 {
-                tile::<6, F>(block, panel, &outputs, start, finish, out);
+                tile::<6, F>(block, panel, &outputs, start, finish, out, stride);
                 start += 6;
             }
             if block.rows - start >= 4 {
-                tile::<4, F>(block, panel, &outputs, start, finish, out);
+                tile::<4, F>(block, panel, &outputs, start, finish, out, stride);
                 start += 4;
             }
             if block.rows - start >= 2 {
-                tile::<2, F>(block, panel, &outputs, start, finish, out);
+                tile::<2, F>(block, panel, &outputs, start, finish, out, stride);
                 start += 2;
             }
             if block.rows > start {
-                tile::<1, F>(block, panel, &outputs, start, finish, out);
+                tile::<1, F>(block, panel, &outputs, start, finish, out, stride);
             }
         }
     }
@@ -73,6 +73,7 @@ unsafe fn tile<const R: usize, F: Finish>(
     start: usize,
     finish: &F,
     out: *mut F::Output,
+    stride: usize,
 ) {
     const STEP: usize = Avx2::STEP;
     const COLUMNS: usize = Avx2::COLUMNS;
@@ -81,8 +82,8 @@ unsafe fn tile<const R: usize, F: Finish>(
     let mut sums = [outputs.bias; R];
     if !block.sums.is_empty() {
         for (sums, &row_sum) in sums.iter_mut().zip(&block.sums[start..start + R]) {
-            for half in 0..2 {
-                sums[half] = _mm256_sub_epi32(sums[half], _mm256_mullo_epi32(outputs.zero_points[half], _mm256_set1_epi32(row_sum)));
+            for (sums, &zero_points) in sums.iter_mut().zip(&outputs.zero_points) {
+                *sums = _mm256_sub_epi32(*sums, _mm256_mullo_epi32(zero_points, _mm256_set1_epi32(row_sum)));
             }
         }
     }
@@ -110,8 +111,8 @@ unsafe fn tile<const R: usize, F: Finish>(
     for (row, sums) in sums.into_iter().enumerate() {
         // SAFETY: AVX2 by the contract.
         let results = unsafe { finish.finish(outputs.columns, block.first + start + row, sums) };
-        // SAFETY: the row has room for the panel's width.
-        unsafe { write::<COLUMNS, _, _>(results, out.add((start + row) * panel.stride), panel.width) };
+        // SAFETY: the row has room for as many results as the vector holds.
+        unsafe { out.add((start + row) * stride).cast::<F::Results>().write_unaligned(results) };
     }
 }
 

@@ -1,7 +1,7 @@
 //! The products with SDOT (Cortex-A55, A76 and later): four to a lane, one of the rows' groups of four with four outputs.
 
 use super::neon::Outputs;
-use super::{Block, Finish, Kernel, Panel, write};
+use super::{Block, Finish, Kernel, Panel};
 use std::arch::{aarch64::*, asm};
 use std::array;
 
@@ -16,25 +16,25 @@ impl Kernel for Dot {
     const RUN: usize = 4;
 
     #[target_feature(enable = "neon,dotprod")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<8, F>(block, panel, &outputs, row, finish, out);
+                tile::<8, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<4, F>(block, panel, &outputs, row, finish, out);
+                tile::<4, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<2, F>(block, panel, &outputs, row, finish, out);
+                tile::<2, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, F>(block, panel, &outputs, row, finish, out);
+                tile::<1, F>(block, panel, &outputs, row, finish, out, stride);
             }
         }
     }
@@ -53,6 +53,7 @@ unsafe fn tile<const R: usize, F: Finish>(
     first: usize,
     finish: &F,
     out: *mut F::Output,
+    stride: usize,
 ) {
     const STEP: usize = Dot::STEP;
     let values = &block.values[first * block.steps * STEP..][..R * block.steps * STEP];
@@ -73,8 +74,8 @@ unsafe fn tile<const R: usize, F: Finish>(
     }
     for (row, sums) in sums.into_iter().enumerate() {
         let results = finish.finish(outputs.columns, [block.first + first + row; 2], sums);
-        // SAFETY: the row has room for the panel's width.
-        unsafe { write::<8, _, _>(results, out.add((first + row) * panel.stride), panel.width) };
+        // SAFETY: the row has room for as many results as the vector holds.
+        unsafe { out.add((first + row) * stride).cast::<F::Results>().write_unaligned(results) };
     }
 }
 

@@ -1,7 +1,7 @@
 //! The products with SMMLA (Cortex-A710 and later): 2 rows x 8 deep times 2 outputs x 8 deep.
 
 use super::neon::Outputs;
-use super::{Block, Finish, Kernel, Panel, write};
+use super::{Block, Finish, Kernel, Panel};
 use std::arch::{aarch64::*, asm};
 use std::array;
 
@@ -16,25 +16,25 @@ impl Kernel for Matrix {
     const RUN: usize = 8;
 
     #[target_feature(enable = "neon,i8mm")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         let outputs = Outputs::of(panel, finish);
         let mut row = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<4, 2, F>(block, panel, &outputs, row, finish, out);
+                tile::<4, 2, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<2, 2, F>(block, panel, &outputs, row, finish, out);
+                tile::<2, 2, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<1, 2, F>(block, panel, &outputs, row, finish, out);
+                tile::<1, 2, F>(block, panel, &outputs, row, finish, out, stride);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, 1, F>(block, panel, &outputs, row, finish, out);
+                tile::<1, 1, F>(block, panel, &outputs, row, finish, out, stride);
             }
         }
     }
@@ -53,6 +53,7 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
     first: usize,
     finish: &F,
     out: *mut F::Output,
+    stride: usize,
 ) {
     const STEP: usize = Matrix::STEP;
     let values = &block.values[first * block.steps * STEP..][..P * R * block.steps * STEP];
@@ -87,8 +88,8 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
         for (row, sums) in rows.into_iter().take(R).enumerate() {
             let row = first + pair * R + row;
             let results = finish.finish(outputs.columns, [block.first + row; 2], sums);
-            // SAFETY: the row has room for the panel's width.
-            unsafe { write::<8, _, _>(results, out.add(row * panel.stride), panel.width) };
+            // SAFETY: the row has room for as many results as the vector holds.
+            unsafe { out.add(row * stride).cast::<F::Results>().write_unaligned(results) };
         }
     }
 }

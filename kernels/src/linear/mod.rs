@@ -43,7 +43,7 @@ pub const PANEL: usize = 16;
 /// filled up with what is multiplied by zero.
 trait Kernel {
     /// What a packed activation is.
-    type Value: rows::Value;
+    type Value: rows::Value + From<i8>;
     /// Rows of a full tile; the rest of a block is divided into tiles of 4, 2 and 1.
     const ROWS: usize;
     /// Outputs of a panel; divides [`PANEL`].
@@ -57,8 +57,8 @@ trait Kernel {
     ///
     /// # Safety
     /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`run`] makes them. At `out` begin as
-    /// many rows as the block has, with room for the panel's width, its stride apart.
-    unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output);
+    /// many rows as the block has, `stride` apart, with room for a whole panel each.
+    unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize);
 }
 
 /// Packed rows.
@@ -77,16 +77,13 @@ struct Block<'a, V> {
 /// The weights of some neighbouring outputs.
 struct Panel<'a> {
     weights: &'a [i8],
-    /// Empty, or one an output.
+    /// Empty, or one for each output that there is.
     zero_points: &'a [i32],
     /// Whether two weights that one 16-bit sum holds are both -128.
+    #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "only SMLAL2 sums in 16 bits"))]
     extreme: bool,
     /// First output.
     column: usize,
-    /// Outputs that there are: at most the kernel's columns.
-    width: usize,
-    /// Elements between two rows of the target.
-    stride: usize,
 }
 
 impl<V> Block<'_, V> {
@@ -159,35 +156,24 @@ fn run<K: Kernel, F: Finish>(
     let mut first = 0;
     while first < rows.count() {
         let count = most.min(rows.count() - first);
-        let block = scratch.pack::<K>(rows, first, count, steps, weights.has_zero_points());
+        let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
         for column in outputs.clone().step_by(K::COLUMNS) {
-            let panel = weights.panel::<K>(column, outputs.end, stride);
-            let start = first * stride + (column - outputs.start);
-            // SAFETY: `Weights` are packed for a set that this CPU has, and by the same constants as the rows. `multiply` has
-            // checked that `out` holds each row.
-            unsafe { K::panel(&block, &panel, finish, out[start..].as_mut_ptr()) };
+            let panel = weights.panel::<K>(column);
+            let width = K::COLUMNS.min(outputs.end - column);
+            let out = &mut out[first * stride + (column - outputs.start)..];
+            if width == K::COLUMNS {
+                // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
+                // that `out` holds each row.
+                unsafe { K::panel(&block, &panel, finish, out.as_mut_ptr(), stride) };
+            } else {
+                // SAFETY: as above; the spill has room for a panel of these rows.
+                unsafe { K::panel(&block, &panel, finish, spill.as_mut_ptr(), K::COLUMNS) };
+                for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
+                    out[..width].copy_from_slice(&spilt[..width]);
+                }
+            }
         }
         first += count;
-    }
-}
-
-/// Writes the first `width` of `N` results that lie in a vector.
-///
-/// # Safety
-/// `V` are `N` integers or floats of the type `T`; at `out` is room for `width`, which is at most `N`.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-unsafe fn write<const N: usize, V: Copy, T: Copy + Default>(results: V, out: *mut T, width: usize) {
-    const { assert!(size_of::<V>() == N * size_of::<T>()) };
-    // SAFETY: by the contract; the buffer is as large as the vector.
-    unsafe {
-        if width == N {
-            out.cast::<V>().write_unaligned(results);
-        } else {
-            let mut buffer = [T::default(); N];
-            buffer.as_mut_ptr().cast::<V>().write_unaligned(results);
-            out.copy_from_nonoverlapping(buffer.as_ptr(), width);
-        }
     }
 }
 

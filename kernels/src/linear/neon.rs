@@ -2,8 +2,8 @@
 //! Also what the other NEON kernels share.
 
 use super::finish::lanes;
-use super::{Block, Finish, Kernel, Panel, write};
-use std::{arch::aarch64::*, array};
+use super::{Block, Finish, Kernel, Panel};
+use std::{arch::aarch64::*, array, mem};
 
 pub(super) struct Neon;
 
@@ -16,13 +16,13 @@ impl Kernel for Neon {
     const RUN: usize = 16;
 
     #[target_feature(enable = "neon")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
         unsafe {
             if panel.extreme {
-                tiles::<true, F>(block, panel, finish, out);
+                tiles::<true, F>(block, panel, finish, out, stride);
             } else {
-                tiles::<false, F>(block, panel, finish, out);
+                tiles::<false, F>(block, panel, finish, out, stride);
             }
         }
     }
@@ -32,21 +32,21 @@ impl Kernel for Neon {
 /// As [`Kernel::panel`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
     let outputs = Outputs::of(panel, finish);
     let mut row = 0;
     // SAFETY: by the contract.
     unsafe {
         while block.rows - row >= 4 {
-            tile::<EXTREME, 4, F>(block, panel, &outputs, row, finish, out);
+            tile::<EXTREME, 4, F>(block, panel, &outputs, row, finish, out, stride);
             row += 4;
         }
         if block.rows - row >= 2 {
-            tile::<EXTREME, 2, F>(block, panel, &outputs, row, finish, out);
+            tile::<EXTREME, 2, F>(block, panel, &outputs, row, finish, out, stride);
             row += 2;
         }
         if block.rows > row {
-            tile::<EXTREME, 1, F>(block, panel, &outputs, row, finish, out);
+            tile::<EXTREME, 1, F>(block, panel, &outputs, row, finish, out, stride);
         }
     }
 }
@@ -64,6 +64,7 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     first: usize,
     finish: &F,
     out: *mut F::Output,
+    stride: usize,
 ) {
     const STEP: usize = Neon::STEP;
     const COLUMNS: usize = Neon::COLUMNS;
@@ -94,12 +95,12 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
         let row = first + pair * 2;
         let last = row + sums.len() - 1;
         let results = finish.finish(columns, [block.first + row, block.first + last], [sums[0][0], sums[sums.len() - 1][0]]);
-        let mut buffer = [F::Output::default(); 8];
-        // SAFETY: the buffer is as large as the vector; the rows have room for the panel's width.
+        // SAFETY: the vector holds 4 results a row, for which the rows have room.
         unsafe {
-            write::<8, _, _>(results, buffer.as_mut_ptr(), 8);
-            for (row, results) in (row..=last).zip(buffer.as_chunks::<4>().0) {
-                write::<4, _, _>(*results, out.add(row * panel.stride), panel.width);
+            let halves: [[F::Output; 4]; 2] = mem::transmute_copy(&results);
+            out.add(row * stride).cast::<[F::Output; 4]>().write(halves[0]);
+            if last != row {
+                out.add(last * stride).cast::<[F::Output; 4]>().write(halves[1]);
             }
         }
     }

@@ -13,14 +13,14 @@ impl Kernel for Scalar {
     const STEP: usize = 16;
     const RUN: usize = 1;
 
-    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         Block::<i8>::tiles(block.rows, Self::ROWS, |start, size| match size {
             // SAFETY: by the contract of the trait.
-            4 => unsafe { tile::<4, F>(block, panel, start, finish, out) },
+            4 => unsafe { tile::<4, F>(block, panel, start, finish, out, stride) },
             // SAFETY: as above.
-            2 => unsafe { tile::<2, F>(block, panel, start, finish, out) },
+            2 => unsafe { tile::<2, F>(block, panel, start, finish, out, stride) },
             // SAFETY: as above.
-            _ => unsafe { tile::<1, F>(block, panel, start, finish, out) },
+            _ => unsafe { tile::<1, F>(block, panel, start, finish, out, stride) },
         });
     }
 }
@@ -29,7 +29,14 @@ impl Kernel for Scalar {
 ///
 /// # Safety
 /// As [`Kernel::panel`]; the rows are in the block.
-unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, start: usize, finish: &F, out: *mut F::Output) {
+unsafe fn tile<const R: usize, F: Finish>(
+    block: &Block<'_, i8>,
+    panel: &Panel<'_>,
+    start: usize,
+    finish: &F,
+    out: *mut F::Output,
+    stride: usize,
+) {
     const COLUMNS: usize = Scalar::COLUMNS;
     const STEP: usize = Scalar::STEP;
     let values = &block.values[start * block.steps * STEP..][..R * block.steps * STEP];
@@ -43,8 +50,8 @@ unsafe fn tile<const R: usize, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: the row has room for the panel's width.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.add((start + row) * panel.stride), panel.width) };
+        // SAFETY: the row has room for a whole panel.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.add((start + row) * stride), COLUMNS) };
         for (column, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
             let zero = panel.zero_points.get(column).map_or(0, |zero_point| zero_point.wrapping_mul(block.sums[start + row]));
             *out = finish.one(block.first + start + row, panel.column + column, sum.wrapping_sub(zero));

@@ -52,17 +52,17 @@ impl Noise {
 fn case(rows: usize, outputs: usize, depth: usize, seed: u64) -> Case {
     let mut noise = Noise(seed);
     let stride = depth + noise.next() as usize % 3;
-    let one_or_each = |noise: &mut Noise| if noise.next() % 2 == 0 { 1 } else { outputs };
+    let one_or_each = |noise: &mut Noise| if noise.next().is_multiple_of(2) { 1 } else { outputs };
     let zero_points = match noise.next() % 3 {
         0 => 0,
         _ => one_or_each(&mut noise),
     };
-    let biases = if noise.next() % 4 == 0 { 0 } else { one_or_each(&mut noise) };
+    let biases = if noise.next().is_multiple_of(4) { 0 } else { one_or_each(&mut noise) };
     let multipliers = one_or_each(&mut noise);
     // From sums that stay small steps to sums that saturate everything.
     let strength = [1e-4, 1e-3, 1.0, 1e9][noise.next() as usize % 4];
     let (low, high) = [(-128, 127), (-3, 127), (-100, 42)][noise.next() as usize % 3];
-    let low_weight = if noise.next() % 2 == 0 { -128 } else { -127 };
+    let low_weight = if noise.next().is_multiple_of(2) { -128 } else { -127 };
     Case {
         rows,
         outputs,
@@ -127,11 +127,11 @@ impl Case {
         for set in InstructionSet::available() {
             for outputs in [0..self.outputs, self.outputs / 2 / PANEL * PANEL..self.outputs] {
                 let sums = self.product(set, &raw, outputs.clone(), &mut scratch);
-                assert_eq!(sums, self.expected(outputs.clone(), |row, output| self.sum(row, output)), "{set}");
+                assert!(sums == self.expected(outputs.clone(), |row, output| self.sum(row, output)), "{set}");
                 let bytes = self.product(set, &requantize, outputs.clone(), &mut scratch);
-                assert_eq!(bytes, self.expected(outputs.clone(), |row, output| self.requantized(row, output)), "{set}");
+                assert!(bytes == self.expected(outputs.clone(), |row, output| self.requantized(row, output)), "{set}");
                 let floats = self.product(set, &float, outputs.clone(), &mut scratch);
-                assert_eq!(bits(floats), bits(self.expected(outputs.clone(), |row, output| self.float(row, output))), "{set}");
+                assert!(bits(floats) == bits(self.expected(outputs.clone(), |row, output| self.float(row, output))), "{set}");
             }
         }
     }

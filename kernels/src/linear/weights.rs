@@ -95,17 +95,14 @@ impl Weights {
         !self.zero_points.is_empty()
     }
 
-    /// The panel that starts at output `column`, cut off at output `end`.
-    pub(super) fn panel<K: Kernel>(&self, column: usize, end: usize, stride: usize) -> Panel<'_> {
+    /// The panel that starts at output `column`.
+    pub(super) fn panel<K: Kernel>(&self, column: usize) -> Panel<'_> {
         let packed_depth = self.depth.next_multiple_of(K::STEP);
-        let width = K::COLUMNS.min(end - column);
         Panel {
             weights: &self.packed[column * packed_depth..][..K::COLUMNS * packed_depth],
-            zero_points: if self.zero_points.is_empty() { &[] } else { &self.zero_points[column..][..width] },
+            zero_points: self.zero_points.get(column..self.outputs.min(column + K::COLUMNS)).unwrap_or_default(),
             extreme: self.extreme,
             column,
-            width,
-            stride,
         }
     }
 }

@@ -12,13 +12,14 @@ use neon::Neon as Lanes;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 trait Lanes {}
 
+use super::rows::Value;
 use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
 #[allow(private_bounds, reason = "the vector code of the three is this module's own")]
 pub trait Finish: Lanes + Sync + Sized {
     /// What the product consists of.
-    type Output: Copy + Default + Send + Sync;
+    type Output: Value + Default + Send + Sync;
 
     /// What is added to each sum before it is finished: empty, or one for all outputs, or one for each.
     fn bias(&self) -> &[i32];
@@ -149,13 +150,14 @@ fn check(what: &str, found: usize, wanted: &[usize]) {
     assert!(wanted.contains(&found), "linear: {found} {what}, not one of {wanted:?}");
 }
 
-/// The value for one output of a slice that is empty, holds one for all, or one for each.
+/// The value for one output of a slice that is empty, holds one for all, or one for each; `absent` also after the last output,
+/// since panels are computed whole.
 #[inline]
 fn at<T: Copy>(values: &[T], output: usize, absent: T) -> T {
     match values {
         [] => absent,
         &[one] => one,
-        each => each[output],
+        each => each.get(output).copied().unwrap_or(absent),
     }
 }
 
