@@ -6,7 +6,7 @@ use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quanti
 use hearth_kernels::linear::Requantize;
 use hearth_kernels::pointwise::Lookup;
 use hearth_kernels::quant::{Grid, dequantize_on, fake_quantize_on, quantize_on};
-use hearth_kernels::{Geometry, InstructionSet, Pool, sound};
+use hearth_kernels::{InstructionSet, Pool, Windows, sound};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -73,20 +73,20 @@ fn main() {
         (28, 120, 5, 1),
         (14, 192, 7, 1),
     ] {
-        let geometry = Geometry::new([size; 2], [kernel; 2], [stride; 2], [1; 2], [kernel / 2; 4]);
+        let windows = Windows::new([size; 2], [kernel; 2], [stride; 2], [1; 2], [kernel / 2; 4]);
         let input: Vec<i8> = noise(size * size * channels).into_iter().map(|byte| byte as i8).collect();
         let weights: Vec<i8> = noise(kernel * kernel * channels).into_iter().map(|byte| (byte as i8).max(-127)).collect();
         let (bias, multiplier, padding) = (vec![7; channels], vec![1e-3; channels], vec![0; size * channels]);
         let finish = Requantize { bias: &bias, multiplier: &multiplier, zero_point: 0, low: -128, high: 127 };
-        let mut out = vec![0i8; geometry.output[0] * geometry.output[1] * channels];
+        let mut out = vec![0i8; windows.output()[0] * windows.output()[1] * channels];
         let packed: Vec<(InstructionSet, Weights)> = [InstructionSet::SCALAR, InstructionSet::best()]
             .map(|set| (set, Weights::pack_on(set, &weights, kernel * kernel, channels, &[])))
             .into();
         let what = format!("depthwise {kernel} x {kernel} / {stride} on {size} x {size} x {channels}, 16 products");
-        let products = geometry.output[0] * geometry.output[1] * kernel * kernel * channels;
+        let products = windows.output()[0] * windows.output()[1] * kernel * kernel * channels;
         compare(&what, products / 16, |set| {
             let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
-            depthwise(weights, &geometry, black_box(&input), &padding, &finish, 0..geometry.output[0], black_box(&mut out));
+            depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
         });
     }
 

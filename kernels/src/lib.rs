@@ -7,7 +7,6 @@
 pub mod convolution;
 mod cpu;
 pub mod depthwise;
-mod geometry;
 pub mod image;
 pub mod linear;
 pub mod pointwise;
@@ -15,7 +14,8 @@ pub mod pool;
 pub mod pooling;
 pub mod quant;
 pub mod sound;
+mod windows;
 
 pub use cpu::InstructionSet;
-pub use geometry::Geometry;
 pub use pool::Pool;
+pub use windows::Windows;

@@ -12,23 +12,23 @@ pub(crate) use weights::block_starts;
 
 use crate::linear::Requantize;
 use crate::quant::Target;
-use crate::{Geometry, InstructionSet};
+use crate::{InstructionSet, Windows};
 use std::ops::Range;
 use weights::Packed;
 
 /// Channels that are computed at once.
 const LANES: usize = 16;
 
-/// Rows `rows` of the output, `output width x channels` values each, of one picture.
+/// Rows `rows` of the output, `output width x channels` values each, counted over a batch of pictures one after the other.
 ///
-/// `input` is the whole picture, `height x width x channels`; `padding` is a row of it filled with the zero point. That zero
-/// point is folded into the bias: see [`Weights::sums`].
+/// `input` is the whole batch, of pictures of `height x width x channels`; `padding` is a row of one filled with the zero point.
+/// That zero point is folded into the bias: see [`Weights::sums`].
 ///
 /// # Panics
-/// If a length does not fit the geometry and the weights.
+/// If a length does not fit the windows and the weights.
 pub fn depthwise(
     weights: &Weights,
-    geometry: &Geometry,
+    windows: &Windows,
     input: &[i8],
     padding: &[i8],
     finish: &Requantize<'_>,
@@ -36,28 +36,27 @@ pub fn depthwise(
     out: &mut [i8],
 ) {
     let channels = weights.channels;
-    let [height, width] = geometry.input;
+    let ([height, width], [out_height, out_width]) = (windows.input, windows.output);
     let stride = width * channels;
-    let row_length = geometry.output[1] * channels;
-    assert_eq!(geometry.taps(), weights.taps, "depthwise: a weight for each tap");
-    assert_eq!(input.len(), height * stride, "depthwise: an input of {height} x {width} x {channels}");
+    windows.check("depthwise", channels, input.len(), &rows, out.len());
+    assert_eq!(windows.taps(), weights.taps, "depthwise: a weight for each tap");
     assert_eq!(padding.len(), stride, "depthwise: a row of padding of {width} x {channels}");
-    assert!(rows.start <= rows.end && rows.end <= geometry.output[0], "depthwise: rows {rows:?} of {}", geometry.output[0]);
-    assert_eq!(out.len(), rows.len() * row_length, "depthwise: an output of {} x {} x {channels}", rows.len(), geometry.output[1]);
     assert!([0, 1, channels].contains(&finish.bias.len()), "depthwise: {} biases for {channels} channels", finish.bias.len());
     assert!([1, channels].contains(&finish.multiplier.len()), "depthwise: {} multipliers for {channels} channels", finish.multiplier.len());
 
-    let inner = geometry.inner(1);
+    let inner = windows.inner(1);
     let mut taps = Vec::with_capacity(weights.taps);
-    for (row, out) in rows.zip(out.chunks_exact_mut(row_length.max(1))) {
-        let source = |tap: usize| match geometry.position(0, row, tap) {
+    for (row, out) in rows.zip(out.chunks_exact_mut(out_width * channels)) {
+        let (picture, row) = (row / out_height, row % out_height);
+        let input = &input[picture * height * stride..][..height * stride];
+        let source = |tap: usize| match windows.position(0, row, tap) {
             Some(row) => &input[row * stride..][..stride],
             None => padding,
         };
-        let done = spans(weights, geometry, source, inner.clone(), finish, out);
-        for column in (0..done.start).chain(done.end..geometry.output[1]) {
+        let done = spans(weights, windows, source, inner.clone(), finish, out);
+        for column in (0..done.start).chain(done.end..out_width) {
             taps.clear();
-            taps.extend(geometry.window(row, column).map(|tap| match tap {
+            taps.extend(windows.window(row, column).map(|tap| match tap {
                 Some(pixel) => &input[pixel * channels..][..channels],
                 None => &padding[..channels],
             }));
@@ -85,16 +84,16 @@ fn pixel(weights: &Weights, taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [
 /// The windows of one row that lie on the input, for the sizes of kernel that have code of their own; gives those done.
 fn spans<'a>(
     weights: &Weights,
-    geometry: &Geometry,
+    windows: &Windows,
     source: impl Fn(usize) -> &'a [i8],
     inner: Range<usize>,
     finish: &Requantize<'_>,
     out: &mut [i8],
 ) -> Range<usize> {
-    match geometry.kernel {
+    match windows.kernel {
         _ if inner.is_empty() || weights.set == InstructionSet::SCALAR => 0..0,
-        [3, 3] => span::<3>(weights, geometry, source, inner, finish, out),
-        [5, 5] => span::<5>(weights, geometry, source, inner, finish, out),
+        [3, 3] => span::<3>(weights, windows, source, inner, finish, out),
+        [5, 5] => span::<5>(weights, windows, source, inner, finish, out),
         _ => 0..0,
     }
 }
@@ -102,18 +101,18 @@ fn spans<'a>(
 /// [`spans`] for a kernel of `SIDE x SIDE`, an odd number.
 fn span<'a, const SIDE: usize>(
     weights: &Weights,
-    geometry: &Geometry,
+    windows: &Windows,
     source: impl Fn(usize) -> &'a [i8],
     inner: Range<usize>,
     finish: &Requantize<'_>,
     out: &mut [i8],
 ) -> Range<usize> {
     let channels = weights.channels;
-    let first = (inner.start * geometry.strides[1] - geometry.pads_begin[1]) * channels;
+    let first = (inner.start * windows.strides[1] - windows.pads_begin[1]) * channels;
     let line = Line {
         rows: std::array::from_fn(|tap| &source(tap)[first..]),
-        pixel: geometry.strides[1] * channels,
-        tap: geometry.dilations[1] * channels,
+        pixel: windows.strides[1] * channels,
+        tap: windows.dilations[1] * channels,
         channels,
     };
     let out = &mut out[inner.start * channels..inner.end * channels];

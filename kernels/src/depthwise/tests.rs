@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 struct Case {
-    geometry: Geometry,
+    windows: Windows,
     channels: usize,
     input: Vec<i8>,
     input_zero_point: i8,
@@ -31,19 +31,19 @@ fn none_one_or_each(channels: usize) -> impl Strategy<Value = Vec<i8>> {
 fn cases() -> impl Strategy<Value = Case> {
     let kernel = prop_oneof![3 => Just([3, 3]), 1 => Just([5, 5]), 2 => [1usize..4, 1usize..8]];
     let shape = (kernel, [1usize..9, 1usize..9], [1usize..3, 1usize..3], [1usize..3, 1usize..3], [0usize..3, 0..3, 0..3, 0..3]);
-    let geometry = shape
+    let windows = shape
         .prop_filter("a window fits", |(kernel, input, _, dilations, pads)| {
             (0..2).all(|axis| (kernel[axis] - 1) * dilations[axis] < input[axis] + pads[axis] + pads[axis + 2])
         })
-        .prop_map(|(kernel, input, strides, dilations, pads)| Geometry::new(input, kernel, strides, dilations, pads));
-    (geometry, prop_oneof![1usize..16, 16usize..49]).prop_flat_map(|(geometry, channels)| {
+        .prop_map(|(kernel, input, strides, dilations, pads)| Windows::new(input, kernel, strides, dilations, pads));
+    (windows, prop_oneof![1usize..16, 16usize..49]).prop_flat_map(|(windows, channels)| {
         // Of 7 bits: as most are, and as the narrow products want.
         let weight = prop_oneof![Just(-128..=127i8), Just(-127..=127i8)];
-        let weights = weight.prop_flat_map(move |range| vec(range, geometry.taps() * channels));
+        let weights = weight.prop_flat_map(move |range| vec(range, windows.taps() * channels));
         (
-            vec(byte(), geometry.input[0] * geometry.input[1] * channels),
+            (1usize..3).prop_flat_map(move |pictures| vec(byte(), pictures * windows.input[0] * windows.input[1] * channels)),
             byte(),
-            prop_oneof![weights, vec(byte(), geometry.taps() * channels)],
+            prop_oneof![weights, vec(byte(), windows.taps() * channels)],
             none_one_or_each(channels),
             vec(-100_000i32..100_000, channels),
             prop_oneof![vec(1e-4f32..0.1, 1), vec(1e-4f32..0.1, channels), vec(1.0f32..1e9, 1)],
@@ -51,7 +51,7 @@ fn cases() -> impl Strategy<Value = Case> {
             prop_oneof![Just((-128, 127)), Just((-3, 100)), Just((5, 5))],
         )
             .prop_map(move |(input, input_zero_point, weights, weight_zero_points, bias, multiplier, zero_point, bounds)| Case {
-                geometry,
+                windows,
                 channels,
                 input,
                 input_zero_point,
@@ -66,18 +66,24 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
+    fn pictures(&self) -> usize {
+        self.input.len() / (self.windows.input[0] * self.windows.input[1] * self.channels)
+    }
+
     fn by_definition(&self) -> Vec<i8> {
-        let (geometry, channels) = (&self.geometry, self.channels);
+        let (windows, channels) = (&self.windows, self.channels);
         let mut out = Vec::new();
-        for at in 0..geometry.output[0] * geometry.output[1] * channels {
-            let (row, column, channel) = (at / channels / geometry.output[1], at / channels % geometry.output[1], at % channels);
+        for at in 0..self.pictures() * windows.output[0] * windows.output[1] * channels {
+            let (row, column, channel) = (at / channels / windows.output[1], at / channels % windows.output[1], at % channels);
+            let input = &self.input[row / windows.output[0] * windows.input[0] * windows.input[1] * channels..];
+            let row = row % windows.output[0];
             let weight_zero_point = self.weight_zero_points.get(channel).or(self.weight_zero_points.first()).copied().unwrap_or(0);
             let mut sum = self.bias[channel];
-            for tap in 0..geometry.taps() {
-                let y = geometry.position(0, row, tap / geometry.kernel[1]);
-                let x = geometry.position(1, column, tap % geometry.kernel[1]);
+            for tap in 0..windows.taps() {
+                let y = windows.position(0, row, tap / windows.kernel[1]);
+                let x = windows.position(1, column, tap % windows.kernel[1]);
                 if let (Some(y), Some(x)) = (y, x) {
-                    let value = i32::from(self.input[(y * geometry.input[1] + x) * channels + channel]);
+                    let value = i32::from(input[(y * windows.input[1] + x) * channels + channel]);
                     let weight = i32::from(self.weights[tap * channels + channel]);
                     sum += (value - i32::from(self.input_zero_point)) * (weight - i32::from(weight_zero_point));
                 }
@@ -91,17 +97,17 @@ impl Case {
 
     /// In bands of `band` rows.
     fn run(&self, set: InstructionSet, band: usize) -> Vec<i8> {
-        let weights = Weights::pack_on(set, &self.weights, self.geometry.taps(), self.channels, &self.weight_zero_points);
+        let weights = Weights::pack_on(set, &self.weights, self.windows.taps(), self.channels, &self.weight_zero_points);
         let zero_point = i32::from(self.input_zero_point);
         let bias: Vec<i32> = self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - zero_point * sum).collect();
         let (low, high) = self.bounds;
         let finish = Requantize { bias: &bias, multiplier: &self.multiplier, zero_point: self.zero_point, low, high };
-        let padding = vec![self.input_zero_point; self.geometry.input[1] * self.channels];
-        let row = self.geometry.output[1] * self.channels;
-        let mut out = vec![0; self.geometry.output[0] * row];
+        let padding = vec![self.input_zero_point; self.windows.input[1] * self.channels];
+        let row = self.windows.output[1] * self.channels;
+        let mut out = vec![0; self.pictures() * self.windows.output[0] * row];
         for (index, out) in out.chunks_mut(band * row).enumerate() {
             let rows = index * band..index * band + out.len() / row;
-            depthwise(&weights, &self.geometry, &self.input, &padding, &finish, rows, out);
+            depthwise(&weights, &self.windows, &self.input, &padding, &finish, rows, out);
         }
         out
     }
@@ -119,9 +125,9 @@ proptest! {
 
 #[test]
 fn the_largest_sums_do_not_overflow() {
-    let geometry = Geometry::new([3, 3], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
+    let windows = Windows::new([3, 3], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
     let case = Case {
-        geometry,
+        windows,
         channels: 16,
         input: vec![-128; 9 * 16],
         input_zero_point: 127,
@@ -142,8 +148,8 @@ fn the_largest_sums_do_not_overflow() {
 #[test]
 #[should_panic(expected = "depthwise: a row of padding of 4 x 2")]
 fn a_short_row_of_padding_is_refused() {
-    let geometry = Geometry::new([4, 4], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
+    let windows = Windows::new([4, 4], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
     let weights = Weights::pack(&[1; 18], 9, 2, &[]);
     let finish = Requantize { bias: &[], multiplier: &[1.0], zero_point: 0, low: -128, high: 127 };
-    depthwise(&weights, &geometry, &[0; 32], &[0; 7], &finish, 0..4, &mut [0; 32]);
+    depthwise(&weights, &windows, &[0; 32], &[0; 7], &finish, 0..4, &mut [0; 32]);
 }

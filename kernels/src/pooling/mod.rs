@@ -9,7 +9,7 @@ mod scalar;
 
 use crate::cpu::Kind;
 use crate::quant::Target;
-use crate::{Geometry, InstructionSet};
+use crate::{InstructionSet, Windows};
 use std::ops::Range;
 
 /// Channels that are computed at once.
@@ -29,18 +29,19 @@ pub struct Average {
     pub target: Target,
 }
 
-/// The largest values in rows `rows` of the output, `output width x channels` each, of one picture: ONNX MaxPool. Padding never
+/// The largest values in rows `rows` of the output, `output width x channels` each, counted over a batch of pictures
+/// one after the other: ONNX MaxPool. Padding never
 /// counts; a window on nothing else gives -128.
 ///
 /// # Panics
-/// If a length does not fit the geometry.
-pub fn max(geometry: &Geometry, channels: usize, input: &[i8], rows: Range<usize>, out: &mut [i8]) {
-    max_on(InstructionSet::best(), geometry, channels, input, rows, out);
+/// If a length does not fit the windows.
+pub fn max(windows: &Windows, channels: usize, input: &[i8], rows: Range<usize>, out: &mut [i8]) {
+    max_on(InstructionSet::best(), windows, channels, input, rows, out);
 }
 
 /// [`max`] with a given instruction set.
-pub fn max_on(set: InstructionSet, geometry: &Geometry, channels: usize, input: &[i8], rows: Range<usize>, out: &mut [i8]) {
-    each_window(geometry, channels, input, rows, out, |taps, _, out| match set.0 {
+pub fn max_on(set: InstructionSet, windows: &Windows, channels: usize, input: &[i8], rows: Range<usize>, out: &mut [i8]) {
+    each_window(windows, channels, input, rows, out, |taps, _, out| match set.0 {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
         Kind::Neon(_) if channels >= LANES => unsafe { neon::max(taps, out) },
@@ -51,26 +52,26 @@ pub fn max_on(set: InstructionSet, geometry: &Geometry, channels: usize, input: 
     });
 }
 
-/// The means in rows `rows` of the output, `output width x channels` each, of one picture: `com.microsoft` QLinearAveragePool and,
-/// with a window as large as the input, QLinearGlobalAveragePool.
+/// The means in rows `rows` of the output, `output width x channels` each, counted over a batch of pictures
+/// one after the other: `com.microsoft` QLinearAveragePool and, with a window as large as the input, QLinearGlobalAveragePool.
 ///
 /// # Panics
-/// If a length does not fit the geometry.
-pub fn average(geometry: &Geometry, channels: usize, input: &[i8], average: &Average, rows: Range<usize>, out: &mut [i8]) {
-    average_on(InstructionSet::best(), geometry, channels, input, average, rows, out);
+/// If a length does not fit the windows.
+pub fn average(windows: &Windows, channels: usize, input: &[i8], average: &Average, rows: Range<usize>, out: &mut [i8]) {
+    average_on(InstructionSet::best(), windows, channels, input, average, rows, out);
 }
 
 /// [`average`] with a given instruction set.
 pub fn average_on(
     set: InstructionSet,
-    geometry: &Geometry,
+    windows: &Windows,
     channels: usize,
     input: &[i8],
     average: &Average,
     rows: Range<usize>,
     out: &mut [i8],
 ) {
-    each_window(geometry, channels, input, rows, out, |taps, padded_taps, out| {
+    each_window(windows, channels, input, rows, out, |taps, padded_taps, out| {
         let count = if average.count_padding { padded_taps } else { taps.len() };
         let mean = Mean {
             offset: -(taps.len() as i32) * i32::from(average.zero_point),
@@ -98,24 +99,24 @@ struct Mean {
 
 /// Calls `kernel` with the input at the taps of each window that lie on it, the number with those on padding, and its output.
 fn each_window(
-    geometry: &Geometry,
+    windows: &Windows,
     channels: usize,
     input: &[i8],
     rows: Range<usize>,
     out: &mut [i8],
     kernel: impl Fn(&[&[i8]], usize, &mut [i8]),
 ) {
-    let ([height, width], [out_height, out_width]) = (geometry.input, geometry.output);
-    assert!(channels > 0, "pooling: at least one channel");
-    assert_eq!(input.len(), height * width * channels, "pooling: an input of {height} x {width} x {channels}");
-    assert!(rows.start <= rows.end && rows.end <= out_height, "pooling: rows {rows:?} of {out_height}");
-    assert_eq!(out.len(), rows.len() * out_width * channels, "pooling: an output of {} x {out_width} x {channels}", rows.len());
-    let mut taps = Vec::with_capacity(geometry.taps());
-    for (index, out) in out.chunks_exact_mut(channels).enumerate() {
-        let (row, column) = (rows.start + index / out_width, index % out_width);
-        taps.clear();
-        taps.extend(geometry.window(row, column).flatten().map(|pixel| &input[pixel * channels..][..channels]));
-        kernel(&taps, geometry.padded_taps(row, column), out);
+    let ([height, width], [out_height, out_width]) = (windows.input, windows.output);
+    windows.check("pooling", channels, input.len(), &rows, out.len());
+    let mut taps = Vec::with_capacity(windows.taps());
+    for (row, out) in rows.zip(out.chunks_exact_mut(out_width * channels)) {
+        let (picture, row) = (row / out_height, row % out_height);
+        let input = &input[picture * height * width * channels..];
+        for (column, out) in out.chunks_exact_mut(channels).enumerate() {
+            taps.clear();
+            taps.extend(windows.window(row, column).flatten().map(|pixel| &input[pixel * channels..][..channels]));
+            kernel(&taps, windows.padded_taps(row, column), out);
+        }
     }
 }
 

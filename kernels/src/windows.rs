@@ -4,43 +4,41 @@ use std::ops::Range;
 
 /// Windows over a picture; each pair is for height and width. A sequence is a picture of height 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    /// Size of the input.
-    pub input: [usize; 2],
-    /// Size of the output.
-    pub output: [usize; 2],
-    /// Taps of a window.
-    pub kernel: [usize; 2],
+pub struct Windows {
+    pub(crate) input: [usize; 2],
+    pub(crate) output: [usize; 2],
+    pub(crate) kernel: [usize; 2],
     /// Distance between neighbouring windows.
-    pub strides: [usize; 2],
+    pub(crate) strides: [usize; 2],
     /// Distance between neighbouring taps.
-    pub dilations: [usize; 2],
+    pub(crate) dilations: [usize; 2],
     /// Padding above and to the left.
-    pub pads_begin: [usize; 2],
+    pub(crate) pads_begin: [usize; 2],
     /// Padding below and to the right.
-    pub pads_end: [usize; 2],
+    pub(crate) pads_end: [usize; 2],
 }
 
-impl Geometry {
+impl Windows {
     /// As many windows as fit into the padded input; `pads` in the order of ONNX: top, left, bottom, right.
     ///
     /// # Panics
-    /// If a kernel, stride or dilation is 0, or a window is larger than the padded input.
-    pub fn new(input: [usize; 2], kernel: [usize; 2], strides: [usize; 2], dilations: [usize; 2], pads: [usize; 4]) -> Geometry {
+    /// If an input, kernel, stride or dilation is 0, or a window is larger than the padded input.
+    pub fn new(input: [usize; 2], kernel: [usize; 2], strides: [usize; 2], dilations: [usize; 2], pads: [usize; 4]) -> Windows {
         let [top, left, bottom, right] = pads;
         let (pads_begin, pads_end) = ([top, left], [bottom, right]);
         let output = [0, 1].map(|axis| {
-            assert!(kernel[axis] > 0 && strides[axis] > 0 && dilations[axis] > 0, "a kernel, stride and dilation is at least 1");
+            let least = input[axis].min(kernel[axis]).min(strides[axis]).min(dilations[axis]);
+            assert!(least > 0, "windows: an input, kernel, stride or dilation of 0");
             let padded = input[axis] + pads_begin[axis] + pads_end[axis];
             let window = (kernel[axis] - 1) * dilations[axis] + 1;
-            assert!(window <= padded, "a window of {window} on a padded input of {padded}");
+            assert!(window <= padded, "windows: one of {window} on a padded input of {padded}");
             (padded - window) / strides[axis] + 1
         });
-        Geometry { input, output, kernel, strides, dilations, pads_begin, pads_end }
+        Windows { input, output, kernel, strides, dilations, pads_begin, pads_end }
     }
 
     /// With a last window that may reach beyond the padding (`ceil_mode` of ONNX pools), unless it would begin in it.
-    pub fn rounded_up(mut self) -> Geometry {
+    pub fn rounded_up(mut self) -> Windows {
         for axis in 0..2 {
             let next = self.output[axis] * self.strides[axis];
             let last_start = (self.output[axis] - 1) * self.strides[axis];
@@ -53,9 +51,33 @@ impl Geometry {
         self
     }
 
+    /// Height and width of the input.
+    pub fn input(&self) -> [usize; 2] {
+        self.input
+    }
+
+    /// Height and width of the output.
+    pub fn output(&self) -> [usize; 2] {
+        self.output
+    }
+
     /// Taps of a window.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// Checks the lengths of what a kernel is given: a batch of pictures, and some rows of the output, counted over all of them.
+    pub(crate) fn check(&self, kernel: &str, channels: usize, input: usize, rows: &Range<usize>, out: usize) {
+        let ([height, width], [out_height, out_width]) = (self.input, self.output);
+        let picture = height * width * channels;
+        assert!(
+            channels > 0 && input.is_multiple_of(picture),
+            "{kernel}: {input} values are not pictures of {height} x {width} x {channels}"
+        );
+        let all = input / picture * out_height;
+        assert!(rows.start <= rows.end && rows.end <= all, "{kernel}: no rows {rows:?} among {all}");
+        let wanted = rows.len() * out_width * channels;
+        assert_eq!(out, wanted, "{kernel}: an output of {} x {out_width} x {channels}", rows.len());
     }
 
     /// Where a tap of a window lies on the input, if it does.
@@ -106,11 +128,11 @@ mod tests {
             input in 1usize..12, kernel in 1usize..6, stride in 1usize..4, dilation in 1usize..4, pads in (0usize..6, 0usize..6),
         ) {
             prop_assume!((kernel - 1) * dilation < input + pads.0 + pads.1);
-            let geometry = Geometry::new([input; 2], [kernel; 2], [stride; 2], [dilation; 2], [pads.0, pads.0, pads.1, pads.1]);
-            for geometry in [geometry, geometry.rounded_up()] {
-                for window in 0..geometry.output[1] {
-                    let whole = (0..kernel).all(|tap| geometry.position(1, window, tap).is_some());
-                    prop_assert_eq!(geometry.inner(1).contains(&window), whole, "{} of {:?}", window, geometry);
+            let windows = Windows::new([input; 2], [kernel; 2], [stride; 2], [dilation; 2], [pads.0, pads.0, pads.1, pads.1]);
+            for windows in [windows, windows.rounded_up()] {
+                for window in 0..windows.output[1] {
+                    let whole = (0..kernel).all(|tap| windows.position(1, window, tap).is_some());
+                    prop_assert_eq!(windows.inner(1).contains(&window), whole, "{} of {:?}", window, windows);
                 }
             }
         }
@@ -119,7 +141,7 @@ mod tests {
     #[test]
     fn sizes_are_those_of_onnx() {
         let sizes = |input, kernel, stride, pads: [usize; 2]| {
-            let floor = Geometry::new([input; 2], [kernel; 2], [stride; 2], [1; 2], [pads[0], pads[0], pads[1], pads[1]]);
+            let floor = Windows::new([input; 2], [kernel; 2], [stride; 2], [1; 2], [pads[0], pads[0], pads[1], pads[1]]);
             [floor.output[0], floor.rounded_up().output[0]]
         };
         assert_eq!(sizes(224, 3, 2, [1, 1]), [112, 113]);
