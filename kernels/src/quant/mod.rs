@@ -27,6 +27,15 @@ impl Grid {
         Grid { scale, zero_point: zero_point.into(), lowest: Q::LOWEST, highest: Q::HIGHEST }
     }
 
+    /// The grid that covers `lowest..=highest` and 0 with the 256 integers of `Q`: ONNX DynamicQuantizeLinear for `u8`, and the same
+    /// less 128 for `i8`. Where both are 0 the scale is 1, as in onnxruntime.
+    pub fn covering<Q: Quantized>((lowest, highest): (f32, f32)) -> Grid {
+        let (lowest, highest) = (lowest.min(0.0), highest.max(0.0));
+        let scale = if lowest == highest { 1.0 } else { (highest - lowest) / 255.0 };
+        let zero_point = (-lowest / scale).clamp(0.0, 255.0).round_ties_even() as i32;
+        Grid { scale, zero_point: zero_point + Q::LOWEST, lowest: Q::LOWEST, highest: Q::HIGHEST }
+    }
+
     /// The grid of the integers `lowest..=highest`, for [`fake_quantize`] with other widths: 16 bits, 4 bits.
     ///
     /// # Panics
@@ -66,6 +75,9 @@ pub struct Target {
 }
 
 impl Target {
+    /// The integers of as much below 0 as above.
+    pub(crate) const SYMMETRIC: Target = Target { zero_point: 0, low: -127, high: 127 };
+
     /// All of `i8`.
     pub fn new(zero_point: i8) -> Target {
         Target { zero_point, low: i8::MIN, high: i8::MAX }
@@ -193,6 +205,67 @@ pub fn fake_quantize_on(set: InstructionSet, values: &mut [f32], grid: Grid) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
         Kind::Avx2 => unsafe { avx2::fake_quantize(values, grid) },
+    }
+}
+
+/// The least and the greatest of some values and 0; NaN is passed over. For [`Grid::covering`]: parts of a tensor may be looked
+/// through apart.
+pub fn extent(values: &[f32]) -> (f32, f32) {
+    extent_on(InstructionSet::best(), values)
+}
+
+/// [`extent`] with a given instruction set.
+pub fn extent_on(set: InstructionSet, values: &[f32]) -> (f32, f32) {
+    match set.0 {
+        Kind::Scalar => scalar::extent(values),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+        Kind::Neon(_) => unsafe { neon::extent(values) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::extent(values) },
+    }
+}
+
+/// Quantizes on the grid that covers the values, which it gives: ONNX DynamicQuantizeLinear.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn dynamic_quantize<Q: Quantized>(source: &[f32], target: &mut [Q]) -> Grid {
+    let grid = Grid::covering::<Q>(extent(source));
+    quantize(source, grid, target);
+    grid
+}
+
+/// Quantizes each row (or block) of `depth` values symmetrically: `scale = largest absolute value / 127`, and
+/// `target = round(source * (127 / largest))`, halves to even. A row of zeros has the scale 0.
+///
+/// # Panics
+/// If `source` and `target` differ in length, or are not as many rows as there are scales.
+pub fn quantize_rows(source: &[f32], depth: usize, target: &mut [i8], scales: &mut [f32]) {
+    quantize_rows_on(InstructionSet::best(), source, depth, target, scales);
+}
+
+/// [`quantize_rows`] with a given instruction set.
+pub fn quantize_rows_on(set: InstructionSet, source: &[f32], depth: usize, target: &mut [i8], scales: &mut [f32]) {
+    assert_eq!(source.len(), target.len(), "quantize: as many floats as integers");
+    assert_eq!(Some(source.len()), scales.len().checked_mul(depth), "quantize: {} rows of {depth} values", scales.len());
+    for (row, scale) in scales.iter_mut().enumerate() {
+        let (source, target) = (&source[row * depth..][..depth], &mut target[row * depth..][..depth]);
+        let (least, greatest) = extent_on(set, source);
+        let largest = greatest.max(-least);
+        *scale = largest / 127.0;
+        // Too small a row is one of zeros.
+        let steps = if (127.0 / largest).is_finite() { 127.0 / largest } else { 0.0 };
+        match set.0 {
+            Kind::Scalar => scalar::scale_symmetric(source, steps, target),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: a `Kind::Neon` exists only where NEON was detected.
+            Kind::Neon(_) => unsafe { neon::scale_symmetric(source, steps, target) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+            Kind::Avx2 => unsafe { avx2::scale_symmetric(source, steps, target) },
+        }
     }
 }
 

@@ -53,3 +53,23 @@ pub(super) fn fake_quantize(values: &mut [f32], grid: Grid) {
         *value = steps(*value, grid.scale, bounds) as f32 * grid.scale;
     }
 }
+
+/// See [`super::extent`].
+pub(super) fn extent(values: &[f32]) -> (f32, f32) {
+    // A NaN is neither less nor greater.
+    let (mut lowest, mut highest) = ([0.0; 8], [0.0; 8]);
+    for values in values.chunks(8) {
+        for ((&value, lowest), highest) in values.iter().zip(&mut lowest).zip(&mut highest) {
+            *lowest = if value < *lowest { value } else { *lowest };
+            *highest = if value > *highest { value } else { *highest };
+        }
+    }
+    (lowest.into_iter().fold(0.0, f32::min), highest.into_iter().fold(0.0, f32::max))
+}
+
+/// `target = round(source * steps)`, at most 127 either way.
+pub(super) fn scale_symmetric(source: &[f32], steps: f32, target: &mut [i8]) {
+    for (&value, target) in source.iter().zip(target) {
+        *target = saturate(value * steps, Target::SYMMETRIC);
+    }
+}

@@ -94,6 +94,79 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn every_instruction_set_finds_the_extent((_, values) in scaled_values()) {
+        let numbers = || values.iter().copied().filter(|value| !value.is_nan());
+        let expected = (numbers().fold(0.0, f32::min), numbers().fold(0.0, f32::max));
+        for set in InstructionSet::available() {
+            prop_assert_eq!(extent_on(set, &values), expected, "{}", set);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_quantizes_rows_alike((_, values) in scaled_values(), rows in 1usize..4) {
+        let depth = values.len() / rows;
+        let source = &values[..rows * depth];
+        let (mut expected, mut expected_scales) = (vec![0; source.len()], vec![f32::NAN; rows]);
+        quantize_rows_on(InstructionSet::SCALAR, source, depth, &mut expected, &mut expected_scales);
+        for set in InstructionSet::available() {
+            let (mut found, mut scales) = (vec![0; source.len()], vec![f32::NAN; rows]);
+            quantize_rows_on(set, source, depth, &mut found, &mut scales);
+            prop_assert_eq!(&found, &expected, "{}", set);
+            prop_assert_eq!(&scales, &expected_scales, "{}", set);
+        }
+    }
+
+    #[test]
+    fn a_row_comes_back_within_half_a_step(source in vec(-100f32..100.0, 1..70)) {
+        let (mut target, mut scale) = (vec![0; source.len()], [0.0]);
+        quantize_rows(&source, source.len(), &mut target, &mut scale);
+        for (&value, &quantized) in source.iter().zip(&target) {
+            prop_assert!((f32::from(quantized) * scale[0] - value).abs() <= 0.5001 * scale[0]);
+        }
+    }
+
+    #[test]
+    fn signed_dynamic_quantization_is_the_unsigned_less_128(source in vec(-100f32..100.0, 0..70)) {
+        let (mut unsigned, mut signed) = (vec![0u8; source.len()], vec![0i8; source.len()]);
+        let (first, second) = (dynamic_quantize(&source, &mut unsigned), dynamic_quantize(&source, &mut signed));
+        prop_assert_eq!((first.scale(), first.zero_point() - 128), (second.scale(), second.zero_point()));
+        for (&unsigned, &signed) in unsigned.iter().zip(&signed) {
+            prop_assert_eq!((unsigned ^ 0x80) as i8, signed);
+        }
+    }
+}
+
+#[test]
+fn dynamic_quantization_gives_the_examples_of_onnx() {
+    // The test cases `dynamicquantizelinear`, `.._max_adjusted` and `.._min_adjusted` of ONNX 1.12.
+    let cases: [(&[f32], f32, i32, &[u8]); 3] = [
+        (&[0.0, 2.0, -3.0, -2.5, 1.34, 0.5], 0.019_607_844, 153, &[153, 255, 0, 26, 221, 179]),
+        (&[-1.0, -2.1, -1.3, -2.5, -3.34, -4.0], 0.015_686_275, 255, &[191, 121, 172, 96, 42, 0]),
+        (
+            &[1.0, 2.1, 1.3, 2.5, 3.34, 4.0, 1.5, 2.6, 3.9, 4.0, 3.0, 2.345],
+            0.015_686_275,
+            0,
+            &[64, 134, 83, 159, 213, 255, 96, 166, 249, 255, 191, 149],
+        ),
+    ];
+    for (source, scale, zero_point, expected) in cases {
+        let mut target = vec![0u8; source.len()];
+        let grid = dynamic_quantize(source, &mut target);
+        assert_eq!((grid.scale(), grid.zero_point()), (scale, zero_point));
+        assert_eq!(target, expected);
+    }
+}
+
+#[test]
+fn zeros_have_a_scale_that_does_no_harm() {
+    let (mut unsigned, mut signed, mut scales) = ([1u8; 3], [1i8; 3], [1.0; 1]);
+    assert_eq!(dynamic_quantize(&[0.0; 3], &mut unsigned), Grid::new(1.0, 0u8));
+    quantize_rows(&[0.0; 3], 3, &mut signed, &mut scales);
+    assert_eq!((unsigned, signed, scales), ([0; 3], [0; 3], [0.0]));
+}
+
 #[test]
 fn ties_go_to_even_and_the_ends_saturate() {
     // The example of the ONNX specification (QuantizeLinear, axis 1 left out), and ties.
