@@ -4,8 +4,11 @@
 use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
 use hearth_kernels::linear::Requantize;
-use hearth_kernels::pointwise::Lookup;
-use hearth_kernels::quant::{Grid, dequantize_on, fake_quantize_on, quantize_on};
+use hearth_kernels::pointwise::{
+    Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_on,
+};
+use hearth_kernels::pooling::{Average, average_on, max_on};
+use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on, quantize_rows_on};
 use hearth_kernels::{InstructionSet, Pool, Windows, sound};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -94,12 +97,49 @@ fn main() {
     let lookup = Lookup::new(|value| value ^ 0x55);
     compare("lookup, value", values.len(), |set| lookup.apply_on(set, black_box(&mut values)));
 
+    let (a, b, mut out) = (values.clone(), values[..576].to_vec(), values.clone());
+    let sum = Sum { zero_points: [3, -5], multipliers: [0.4, 0.7], target: Target::new(2) };
+    compare("add, value", a.len(), |set| add_on(set, black_box(&a), black_box(&a), &sum, black_box(&mut out)));
+    let (length, product) = (a.len() / 576 * 576, Product { zero_points: [3, -5], multiplier: 0.01, target: Target::new(2) });
+    compare("multiply by a vector of 576 channels, value", length, |set| {
+        multiply_on(set, black_box(&a[..length]), black_box(&b), &product, black_box(&mut out[..length]));
+    });
+
+    let (pool, whole) = (Windows::new([48, 48], [3, 3], [2, 2], [1, 1], [1; 4]), Windows::new([7, 7], [7, 7], [1, 1], [1, 1], [0; 4]));
+    compare("max pool 3 x 3 / 2 on 48 x 48 x 64, result", 24 * 24 * 64, |set| {
+        max_on(set, &pool, 64, black_box(&a[..48 * 48 * 64]), 0..24, black_box(&mut out[..24 * 24 * 64]));
+    });
+    let average = Average { zero_point: 3, multiplier: 0.9, count_padding: false, target: Target::new(2) };
+    compare("average pool 7 x 7 x 1280, value", 7 * 7 * 1280, |set| {
+        average_on(set, &whole, 1280, black_box(&a[..7 * 7 * 1280]), &average, 0..1, black_box(&mut out[..1280]));
+    });
+
     let source: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel) * 0.05 - 4.0).collect();
     let mut bytes = vec![0u8; source.len()];
     let grid = Grid::new(0.05, 80u8);
     compare("quantize, value", source.len(), |set| quantize_on(set, black_box(&source), grid, black_box(&mut bytes)));
     compare("dequantize, value", source.len(), |set| dequantize_on(set, black_box(&bytes), grid, black_box(&mut floats)));
     compare("fake_quantize, value", source.len(), |set| fake_quantize_on(set, black_box(&mut floats), grid));
+
+    compare("extent, value", source.len(), |set| _ = black_box(extent_on(set, black_box(&source))));
+    let (rows, mut scales) = (&source[..source.len() / 384 * 384], vec![0.0; source.len() / 384]);
+    compare("quantize rows of 384, value", rows.len(), |set| {
+        quantize_rows_on(set, black_box(rows), 384, black_box(&mut out[..rows.len()]), &mut scales);
+    });
+    let norm = LayerNorm { scale: &source[..384], bias: &source[384..768], epsilon: 1e-12 };
+    compare("layer norm of 384, value", rows.len(), |set| {
+        layer_normalise_on(set, black_box(rows), &norm, black_box(&mut floats[..rows.len()]));
+    });
+    for activation in [Activation::Sigmoid, Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+        compare(&format!("{activation:?}, value"), source.len(), |set| {
+            floats.copy_from_slice(black_box(&source));
+            activate_on(set, activation, black_box(&mut floats));
+        });
+    }
+    compare("softmax of 64, value", source.len(), |set| {
+        floats.copy_from_slice(black_box(&source));
+        softmax_on(set, black_box(&mut floats), 64);
+    });
 
     let mut window: Vec<f32> = source[..16_000].to_vec();
     let standardise = shortest(|| sound::standardise(black_box(&mut window)));

@@ -1,12 +1,15 @@
-//! Element by element: sums and products of two `i8` tensors on grids of their own, and functions of one byte as tables.
+//! Element by element: sums and products of two `i8` tensors on grids of their own, and functions of one byte as tables; in `f32`
+//! the activations, and with them the softmax and the normalisation of rows.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod float;
 pub(crate) mod lookup;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod scalar;
 
+pub use float::{Activation, LayerNorm, activate, activate_on, layer_normalise, layer_normalise_on, softmax, softmax_on};
 pub use lookup::Lookup;
 
 use crate::InstructionSet;
@@ -100,5 +103,7 @@ fn pairwise(set: InstructionSet, a: &[i8], b: &[i8], out: &mut [i8], kernel: imp
     }
 }
 
+#[cfg(test)]
+mod float_tests;
 #[cfg(test)]
 mod tests;

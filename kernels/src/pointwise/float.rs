@@ -1,0 +1,229 @@
+//! Activations, softmax and layer normalisation in `f32`. One code for all instruction sets, compiled once for each: no fused
+//! multiply-add and a fixed order of sums, so all of them give the same bits.
+
+use crate::InstructionSet;
+use crate::cpu::Kind;
+
+/// Partial sums that are kept side by side, whatever the width of the vectors.
+const LANES: usize = 16;
+
+/// A smooth activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `1 / (1 + exp(-x))`, within 2e-7.
+    Sigmoid,
+    /// `x * sigmoid(x)`, within `2e-7 * max(1, |x|)`.
+    Silu,
+    /// `x * (1 + erf(x / sqrt(2))) / 2`, within `5e-7 * max(1, |x|)`.
+    Gelu,
+    /// GELU by way of `tanh(sqrt(2 / pi) * (x + 0.044715 x^3))`, within `2e-7 * max(1, |x|)`.
+    GeluTanh,
+}
+
+/// Applies an activation to each value. NaN stays NaN.
+pub fn activate(activation: Activation, values: &mut [f32]) {
+    activate_on(InstructionSet::best(), activation, values);
+}
+
+/// [`activate`] with a given instruction set.
+pub fn activate_on(set: InstructionSet, activation: Activation, values: &mut [f32]) {
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::activate(activation, values) },
+        // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
+        _ => activate_each(activation, values),
+    }
+}
+
+/// Softmax of each row of `depth` values, within `1e-6` of each result: `exp(x - max) / sum`. What is so far under the row's
+/// maximum that an `f32` does not hold it, such as a masked -infinity, becomes 0.
+///
+/// # Panics
+/// If the values are not whole rows.
+pub fn softmax(values: &mut [f32], depth: usize) {
+    softmax_on(InstructionSet::best(), values, depth);
+}
+
+/// [`softmax`] with a given instruction set.
+pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
+    check_rows("softmax", values.len(), depth);
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::softmax(values, depth) },
+        _ => softmax_rows(values, depth),
+    }
+}
+
+/// The parameters of [`layer_normalise`].
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNorm<'a> {
+    /// One for each value of a row.
+    pub scale: &'a [f32],
+    /// Empty, or one for each value of a row.
+    pub bias: &'a [f32],
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+/// Normalises each row, as long as there are scales, to mean 0 and variance 1: ONNX LayerNormalization over the last axis,
+/// `(x - mean) / sqrt(variance + epsilon) * scale + bias`. The mean is subtracted before squares are summed.
+///
+/// # Panics
+/// If the values are not whole rows, `out` is not as long, or there are not as many biases as scales.
+pub fn layer_normalise(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
+    layer_normalise_on(InstructionSet::best(), values, norm, out);
+}
+
+/// [`layer_normalise`] with a given instruction set.
+pub fn layer_normalise_on(set: InstructionSet, values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
+    let depth = norm.scale.len();
+    check_rows("layer norm", values.len(), depth);
+    assert_eq!(values.len(), out.len(), "layer norm: as many results as values");
+    assert!([0, depth].contains(&norm.bias.len()), "layer norm: {} biases for rows of {depth}", norm.bias.len());
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
+        Kind::Avx2 => unsafe { avx2::layer_normalise(values, norm, out) },
+        _ => layer_normalise_rows(values, norm, out),
+    }
+}
+
+fn check_rows(what: &str, length: usize, depth: usize) {
+    assert!(depth > 0 && length.is_multiple_of(depth), "{what}: {length} values are not whole rows of {depth}");
+}
+
+/// The same code with vectors of eight.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::*;
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn activate(activation: Activation, values: &mut [f32]) {
+        activate_each(activation, values);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn softmax(values: &mut [f32], depth: usize) {
+        softmax_rows(values, depth);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn layer_normalise(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
+        layer_normalise_rows(values, norm, out);
+    }
+}
+
+#[inline(always)]
+fn activate_each(activation: Activation, values: &mut [f32]) {
+    match activation {
+        Activation::Sigmoid => map(values, sigmoid),
+        Activation::Silu => map(values, |x| x * sigmoid(x)),
+        Activation::Gelu => map(values, gelu),
+        // (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
+        Activation::GeluTanh => map(values, |x| x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x))),
+    }
+}
+
+#[inline(always)]
+fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = function(*value);
+    }
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// Source of the approximation of erfc: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let polynomial = 1.061_405_4;
+    let polynomial = polynomial * t - 1.453_152;
+    let polynomial = polynomial * t + 1.421_413_8;
+    let polynomial = polynomial * t - 0.284_496_72;
+    let polynomial = polynomial * t + 0.254_829_6;
+    let tail = 0.5 * (polynomial * t * exp(-z * z));
+    x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.4e38 from 88.3 on. NaN
+/// stays NaN. Source of the polynomial: Cephes, `expf.c`.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LOWEST: f32 = -87.3;
+    const HIGHEST: f32 = 88.3;
+    // Not `clamp`, which compilers do not make one instruction.
+    let clamped = if x < LOWEST { LOWEST } else { x };
+    let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let power = rounded - ROUND;
+    // ln 2 in two parts, of which the first has few digits: its products are exact.
+    let rest = clamped - power * 0.693_359_4 + power * 2.121_944_4e-4;
+    let polynomial = 1.987_569_1e-4;
+    let polynomial = polynomial * rest + 1.398_2e-3;
+    let polynomial = polynomial * rest + 8.333_452e-3;
+    let polynomial = polynomial * rest + 4.166_579_6e-2;
+    let polynomial = polynomial * rest + 1.666_666_5e-1;
+    let polynomial = polynomial * rest + 0.5;
+    let mantissa = polynomial * rest * rest + rest + 1.0;
+    // 2^power, written into the exponent.
+    let scale = f32::from_bits((rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    if x < LOWEST { 0.0 } else { mantissa * scale }
+}
+
+#[inline(always)]
+fn softmax_rows(values: &mut [f32], depth: usize) {
+    for row in values.chunks_exact_mut(depth) {
+        let largest = fold(row, f32::NEG_INFINITY, |value| value, |largest, value| if value > largest { value } else { largest });
+        for value in &mut *row {
+            *value = exp(*value - largest);
+        }
+        let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
+        for value in row {
+            *value *= factor;
+        }
+    }
+}
+
+#[inline(always)]
+fn layer_normalise_rows(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
+    let depth = norm.scale.len();
+    for (row, out) in values.chunks_exact(depth).zip(out.chunks_exact_mut(depth)) {
+        let mean = fold(row, 0.0, |value| value, |sum, value| sum + value) / depth as f32;
+        for (out, &value) in out.iter_mut().zip(row) {
+            *out = value - mean;
+        }
+        let variance = fold(out, 0.0, |value| value * value, |sum, square| sum + square) / depth as f32;
+        let factor = 1.0 / (variance + norm.epsilon).sqrt();
+        for (out, &scale) in out.iter_mut().zip(norm.scale) {
+            *out = *out * factor * scale;
+        }
+        for (out, &bias) in out.iter_mut().zip(norm.bias) {
+            *out += bias;
+        }
+    }
+}
+
+/// Joins the images of all values: each of [`LANES`] neighbours into a partial result of its own, and these at the end.
+#[inline(always)]
+fn fold(values: &[f32], start: f32, image: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut parts = [start; LANES];
+    let (blocks, left) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (part, &value) in parts.iter_mut().zip(block) {
+            *part = join(*part, image(value));
+        }
+    }
+    for (part, &value) in parts.iter_mut().zip(left) {
+        *part = join(*part, image(value));
+    }
+    parts.into_iter().fold(start, join)
+}

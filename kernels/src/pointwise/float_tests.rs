@@ -1,0 +1,138 @@
+//! The kernels on floats against `f64`, within their stated bounds, and alike on every instruction set.
+
+use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// The error function by its series of positive terms (Abramowitz and Stegun, 7.1.6).
+fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        sum += term;
+    }
+    sum * (-x * x).exp() * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+fn exactly(activation: Activation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Silu => x * sigmoid(x),
+        Activation::Gelu => x * 0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Activation::GeluTanh => x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
+    }
+}
+
+fn check(activation: Activation, values: &[f32]) {
+    let mut reference = values.to_vec();
+    activate_on(InstructionSet::SCALAR, activation, &mut reference);
+    for set in InstructionSet::available() {
+        let mut found = values.to_vec();
+        activate_on(set, activation, &mut found);
+        assert!(found.iter().zip(&reference).all(|(a, b)| a.to_bits() == b.to_bits()), "{activation:?} on {set}");
+    }
+    for (&x, &found) in values.iter().zip(&reference) {
+        let (exact, size) = (exactly(activation, x.into()), f64::from(x).abs().max(1.0));
+        let bound = match activation {
+            Activation::Sigmoid => 2e-7,
+            Activation::Silu | Activation::GeluTanh => 2e-7 * size,
+            Activation::Gelu => 5e-7 * size,
+        };
+        assert!((f64::from(found) - exact).abs() <= bound, "{activation:?} of {x}: {found}, exactly {exact}");
+    }
+}
+
+const ALL: [Activation; 4] = [Activation::Sigmoid, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
+
+#[test]
+fn activations_are_within_their_bounds_over_the_whole_line() {
+    let step = if std::env::var_os("HEARTH_EMULATED").is_some() { 0.37 } else { 0.001 };
+    let values: Vec<f32> = (0..).map(|index| index as f32 * step - 20.0).take_while(|&x| x <= 20.0).collect();
+    let far = [0.0, -0.0, 1e-30, -1e-30, 60.0, -60.0, 86.9, -86.9, 87.5, -87.5, 88.9, -88.9, 1e4, -1e4];
+    for activation in ALL {
+        check(activation, &values);
+        check(activation, &far);
+    }
+}
+
+#[test]
+fn nan_stays_nan() {
+    for activation in ALL {
+        for set in InstructionSet::available() {
+            let mut values = [f32::NAN; 9];
+            activate_on(set, activation, &mut values);
+            assert!(values.iter().all(|value| value.is_nan()), "{activation:?} on {set}");
+        }
+    }
+}
+
+#[test]
+fn what_is_masked_has_no_share() {
+    for set in InstructionSet::available() {
+        let mut values = [f32::NEG_INFINITY, 3.0, f32::MIN, 3.0, -1e9];
+        softmax_on(set, &mut values, 5);
+        assert_eq!(values, [0.0, 0.5, 0.0, 0.5, 0.0], "{set}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn softmax_is_within_its_bound(rows in 0usize..4, depth in 1usize..70, spread in 0.1f32..60.0, seed in vec(-1f32..1.0, 210)) {
+        let values: Vec<f32> = seed[..rows * depth.min(70)].iter().map(|value| value * spread).collect();
+        let mut reference = values.clone();
+        softmax_on(InstructionSet::SCALAR, &mut reference, depth);
+        for set in InstructionSet::available() {
+            let mut found = values.clone();
+            softmax_on(set, &mut found, depth);
+            prop_assert_eq!(&found, &reference, "{}", set);
+        }
+        for (row, found) in values.chunks(depth).zip(reference.chunks(depth)) {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let powers: Vec<f64> = row.iter().map(|&value| (f64::from(value) - f64::from(largest)).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            for (power, &found) in powers.iter().zip(found) {
+                // The difference to the maximum, of up to 120, is itself rounded to within 4e-6.
+                let exact = power / sum;
+                prop_assert!((f64::from(found) - exact).abs() <= 1e-6, "{} for {}", found, exact);
+            }
+        }
+    }
+
+    #[test]
+    fn layer_normalisation_is_within_its_bound(
+        rows in 0usize..4, depth in 1usize..70, mean in -10f32..10.0, spread in 0.1f32..10.0, with_bias: bool, seed in vec(-1f32..1.0, 350),
+    ) {
+        let values: Vec<f32> = seed[..rows * depth].iter().map(|value| value * spread + mean).collect();
+        let (scale, bias) = (&seed[210..][..depth], if with_bias { &seed[280..][..depth] } else { &[] });
+        let norm = LayerNorm { scale, bias, epsilon: 1e-5 };
+        let mut reference = vec![f32::NAN; values.len()];
+        layer_normalise_on(InstructionSet::SCALAR, &values, &norm, &mut reference);
+        for set in InstructionSet::available() {
+            let mut found = vec![f32::NAN; values.len()];
+            layer_normalise_on(set, &values, &norm, &mut found);
+            prop_assert_eq!(&found, &reference, "{}", set);
+        }
+        for (row, found) in values.chunks(depth).zip(reference.chunks(depth)) {
+            let exact_mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / depth as f64;
+            let variance = row.iter().map(|&value| (f64::from(value) - exact_mean).powi(2)).sum::<f64>() / depth as f64;
+            let deviation = (variance + 1e-5).sqrt();
+            // A value and a mean have 24 digits of their own size, which division by a small deviation makes large.
+            let bound = 1e-6 * (1.0 + f64::from(mean.abs() + spread) / deviation);
+            for (index, (&value, &found)) in row.iter().zip(found).enumerate() {
+                let bias = if with_bias { f64::from(bias[index]) } else { 0.0 };
+                let exact = (f64::from(value) - exact_mean) / deviation * f64::from(scale[index]) + bias;
+                prop_assert!((f64::from(found) - exact).abs() <= bound, "{} for {}", found, exact);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "softmax: 7 values are not whole rows of 2")]
+fn half_a_row_is_refused() {
+    softmax(&mut [0.0; 7], 2);
+}
