@@ -87,13 +87,16 @@ impl Windows {
         padded.checked_sub(self.pads_begin[axis]).filter(|&position| position < self.input[axis])
     }
 
-    /// For each tap of a window, row by row, the number of the pixel of the input on which it lies, if it does.
+    /// Calls `each` for every tap of a window, row by row, with the number of the pixel of the input on which it lies, if it does.
     #[inline]
-    pub(crate) fn window(&self, row: usize, column: usize) -> impl Iterator<Item = Option<usize>> {
-        (0..self.kernel[0]).flat_map(move |tap| {
-            let row = self.position(0, row, tap);
-            (0..self.kernel[1]).map(move |tap| Some(row? * self.input[1] + self.position(1, column, tap)?))
-        })
+    pub(crate) fn window(&self, row: usize, column: usize, mut each: impl FnMut(Option<usize>)) {
+        for tap in 0..self.kernel[0] {
+            let start = self.position(0, row, tap).map(|row| row * self.input[1]);
+            for tap in 0..self.kernel[1] {
+                let pixel = start.and_then(|start| Some(start + self.position(1, column, tap)?));
+                each(pixel);
+            }
+        }
     }
 
     /// Taps of a window that lie on the input or its padding: all but those of a last window that reaches beyond.

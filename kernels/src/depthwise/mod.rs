@@ -56,10 +56,12 @@ pub fn depthwise(
         let done = spans(weights, windows, source, inner.clone(), finish, out);
         for column in (0..done.start).chain(done.end..out_width) {
             taps.clear();
-            taps.extend(windows.window(row, column).map(|tap| match tap {
-                Some(pixel) => &input[pixel * channels..][..channels],
-                None => &padding[..channels],
-            }));
+            windows.window(row, column, |tap| {
+                taps.push(match tap {
+                    Some(pixel) => &input[pixel * channels..][..channels],
+                    None => &padding[..channels],
+                })
+            });
             pixel(weights, &taps, finish, &mut out[column * channels..][..channels]);
         }
     }

@@ -2,6 +2,7 @@
 //! multiply-add and a fixed order of sums, so all of them give the same bits.
 
 use crate::InstructionSet;
+#[cfg(target_arch = "x86_64")]
 use crate::cpu::Kind;
 
 /// Partial sums that are kept side by side, whatever the width of the vectors.

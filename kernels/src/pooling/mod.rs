@@ -114,7 +114,11 @@ fn each_window(
         let input = &input[picture * height * width * channels..];
         for (column, out) in out.chunks_exact_mut(channels).enumerate() {
             taps.clear();
-            taps.extend(windows.window(row, column).flatten().map(|pixel| &input[pixel * channels..][..channels]));
+            windows.window(row, column, |tap| {
+                if let Some(pixel) = tap {
+                    taps.push(&input[pixel * channels..][..channels]);
+                }
+            });
             kernel(&taps, windows.padded_taps(row, column), out);
         }
     }
