@@ -1,5 +1,5 @@
-//! Activations, softmax and layer normalisation in `f32`. One code for all instruction sets, compiled once for each: no fused
-//! multiply-add and a fixed order of sums, so all of them give the same bits.
+//! Activations, softmax and layer normalisation in `f32`. One code for all instruction sets, compiled once for each, with fused
+//! multiply-add where the set has it. So the last bits differ between CPUs; all are within the stated bounds.
 
 use crate::InstructionSet;
 #[cfg(target_arch = "x86_64")]
@@ -7,6 +7,9 @@ use crate::cpu::Kind;
 
 /// Partial sums that are kept side by side, whatever the width of the vectors.
 const LANES: usize = 16;
+
+/// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
+const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
 /// A smooth activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,10 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
 pub fn activate_on(set: InstructionSet, activation: Activation, values: &mut [f32]) {
     match set.0 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::activate(activation, values) },
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::activate(activation, values) },
         // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
-        _ => activate_each(activation, values),
+        _ => activate_each::<PLAIN_FUSED>(activation, values),
     }
 }
 
@@ -51,9 +54,9 @@ pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
     check_rows("softmax", values.len(), depth);
     match set.0 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::softmax(values, depth) },
-        _ => softmax_rows(values, depth),
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax(values, depth) },
+        _ => softmax_rows::<PLAIN_FUSED>(values, depth),
     }
 }
 
@@ -85,9 +88,9 @@ pub fn layer_normalise_on(set: InstructionSet, values: &[f32], norm: &LayerNorm<
     assert!([0, depth].contains(&norm.bias.len()), "layer norm: {} biases for rows of {depth}", norm.bias.len());
     match set.0 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::layer_normalise(values, norm, out) },
-        _ => layer_normalise_rows(values, norm, out),
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::layer_normalise(values, norm, out) },
+        _ => layer_normalise_rows::<PLAIN_FUSED>(values, norm, out),
     }
 }
 
@@ -95,35 +98,41 @@ fn check_rows(what: &str, length: usize, depth: usize) {
     assert!(depth > 0 && length.is_multiple_of(depth), "{what}: {length} values are not whole rows of {depth}");
 }
 
-/// The same code with vectors of eight.
+/// The same code with vectors of eight, and fused.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::*;
 
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,fma")]
     pub(super) fn activate(activation: Activation, values: &mut [f32]) {
-        activate_each(activation, values);
+        activate_each::<true>(activation, values);
     }
 
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,fma")]
     pub(super) fn softmax(values: &mut [f32], depth: usize) {
-        softmax_rows(values, depth);
+        softmax_rows::<true>(values, depth);
     }
 
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,fma")]
     pub(super) fn layer_normalise(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
-        layer_normalise_rows(values, norm, out);
+        layer_normalise_rows::<true>(values, norm, out);
     }
 }
 
+/// `a * b + c`, rounded once if `FUSED`.
 #[inline(always)]
-fn activate_each(activation: Activation, values: &mut [f32]) {
+fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn activate_each<const FUSED: bool>(activation: Activation, values: &mut [f32]) {
     match activation {
-        Activation::Sigmoid => map(values, sigmoid),
-        Activation::Silu => map(values, |x| x * sigmoid(x)),
-        Activation::Gelu => map(values, gelu),
+        Activation::Sigmoid => map(values, sigmoid::<FUSED>),
+        Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
+        Activation::Gelu => map(values, gelu::<FUSED>),
         // (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
-        Activation::GeluTanh => map(values, |x| x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x))),
+        Activation::GeluTanh => map(values, |x| x * sigmoid::<FUSED>(x * multiply_add::<FUSED>(0.071_354_82, x * x, 1.595_769))),
     }
 }
 
@@ -135,28 +144,30 @@ fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FUSED>(-x))
 }
 
 /// Source of the approximation of erfc: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let polynomial = 1.061_405_4;
-    let polynomial = polynomial * t - 1.453_152;
-    let polynomial = polynomial * t + 1.421_413_8;
-    let polynomial = polynomial * t - 0.284_496_72;
-    let polynomial = polynomial * t + 0.254_829_6;
-    let tail = 0.5 * (polynomial * t * exp(-z * z));
+    let t = 1.0 / multiply_add::<FUSED>(0.327_591_1, z, 1.0);
+    let polynomial = polynomial::<FUSED>(t, 1.061_405_4, &[-1.453_152, 1.421_413_8, -0.284_496_72, 0.254_829_6]);
+    let tail = 0.5 * (polynomial * t * exp::<FUSED>(-z * z));
     x * if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.4e38 from 88.3 on. NaN
+/// The value at `x` of the polynomial with these coefficients, in the order of falling powers (Horner's scheme).
+#[inline(always)]
+fn polynomial<const FUSED: bool>(x: f32, highest: f32, others: &[f32]) -> f32 {
+    others.iter().fold(highest, |sum, &coefficient| multiply_add::<FUSED>(sum, x, coefficient))
+}
+
+/// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.2e38 from 88.3 on. NaN
 /// stays NaN. Source of the polynomial: Cephes, `expf.c`.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp<const FUSED: bool>(x: f32) -> f32 {
     /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LOWEST: f32 = -87.3;
@@ -164,28 +175,24 @@ fn exp(x: f32) -> f32 {
     // Not `clamp`, which compilers do not make one instruction.
     let clamped = if x < LOWEST { LOWEST } else { x };
     let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
-    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let rounded = multiply_add::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
     let power = rounded - ROUND;
     // ln 2 in two parts, of which the first has few digits: its products are exact.
-    let rest = clamped - power * 0.693_359_4 + power * 2.121_944_4e-4;
-    let polynomial = 1.987_569_1e-4;
-    let polynomial = polynomial * rest + 1.398_2e-3;
-    let polynomial = polynomial * rest + 8.333_452e-3;
-    let polynomial = polynomial * rest + 4.166_579_6e-2;
-    let polynomial = polynomial * rest + 1.666_666_5e-1;
-    let polynomial = polynomial * rest + 0.5;
-    let mantissa = polynomial * rest * rest + rest + 1.0;
+    let rest = multiply_add::<FUSED>(power, -0.693_359_4, clamped);
+    let rest = multiply_add::<FUSED>(power, 2.121_944_4e-4, rest);
+    let curve = polynomial::<FUSED>(rest, 1.987_569_1e-4, &[1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
+    let mantissa = multiply_add::<FUSED>(curve * rest, rest, rest) + 1.0;
     // 2^power, written into the exponent.
     let scale = f32::from_bits((rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
     if x < LOWEST { 0.0 } else { mantissa * scale }
 }
 
 #[inline(always)]
-fn softmax_rows(values: &mut [f32], depth: usize) {
+fn softmax_rows<const FUSED: bool>(values: &mut [f32], depth: usize) {
     for row in values.chunks_exact_mut(depth) {
         let largest = fold(row, f32::NEG_INFINITY, |value| value, |largest, value| if value > largest { value } else { largest });
         for value in &mut *row {
-            *value = exp(*value - largest);
+            *value = exp::<FUSED>(*value - largest);
         }
         let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
         for value in row {
@@ -195,7 +202,7 @@ fn softmax_rows(values: &mut [f32], depth: usize) {
 }
 
 #[inline(always)]
-fn layer_normalise_rows(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
+fn layer_normalise_rows<const FUSED: bool>(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
     let depth = norm.scale.len();
     for (row, out) in values.chunks_exact(depth).zip(out.chunks_exact_mut(depth)) {
         let mean = fold(row, 0.0, |value| value, |sum, value| sum + value) / depth as f32;
@@ -204,11 +211,14 @@ fn layer_normalise_rows(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
         }
         let variance = fold(out, 0.0, |value| value * value, |sum, square| sum + square) / depth as f32;
         let factor = 1.0 / (variance + norm.epsilon).sqrt();
-        for (out, &scale) in out.iter_mut().zip(norm.scale) {
-            *out = *out * factor * scale;
-        }
-        for (out, &bias) in out.iter_mut().zip(norm.bias) {
-            *out += bias;
+        if norm.bias.is_empty() {
+            for (out, &scale) in out.iter_mut().zip(norm.scale) {
+                *out *= factor * scale;
+            }
+        } else {
+            for ((out, &scale), &bias) in out.iter_mut().zip(norm.scale).zip(norm.bias) {
+                *out = multiply_add::<FUSED>(*out, factor * scale, bias);
+            }
         }
     }
 }
