@@ -176,11 +176,8 @@ fn pack_tiles<K: Kernel, const STEP: usize>(
             if whole {
                 rows.visit(first + start + row, |piece| target.write(piece));
             } else {
-                let mut at = 0;
-                rows.visit(first + start + row, |piece| {
-                    copy_bytes(piece, &mut line[at..at + piece.len()]);
-                    at += piece.len();
-                });
+                let mut rest = &mut line[..];
+                rows.visit(first + start + row, |piece| append(piece, &mut rest));
                 target.write(line);
             }
         }
@@ -194,8 +191,8 @@ struct Target<'a, V, const STEP: usize> {
 }
 
 impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
-    /// Writes the next piece, of whole steps but for the last one, which zeros fill up.
-    #[inline(always)]
+    /// Writes the next piece, of whole steps but for the last one, which zeros fill up. Not inlined: sources call it in many places.
+    #[inline(never)]
     fn write(&mut self, piece: &[i8]) {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = steps.len() * self.stride;
@@ -208,29 +205,31 @@ impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
         self.steps = left.get_mut(end..).unwrap_or_default();
         if !rest.is_empty() {
             let mut step = [0; STEP];
-            copy_bytes(rest, &mut step[..rest.len()]);
+            append(rest, &mut &mut step[..]);
             self.steps[0] = V::widen(step);
         }
     }
 }
 
-/// `copy_from_slice` for a few bytes, in overlapping words instead of a call.
-#[inline(always)]
-fn copy_bytes(from: &[i8], to: &mut [i8]) {
+/// Moves a few bytes to the start of `to`, which shrinks by them: overlapping words instead of a call of `memcpy`.
+#[inline(never)]
+fn append(from: &[i8], to: &mut &mut [i8]) {
     #[inline(always)]
     fn words<const N: usize>(from: &[i8], to: &mut [i8]) {
-        let (blocks, _) = from.as_chunks::<N>();
-        for (from, to) in blocks.iter().zip(to.as_chunks_mut::<N>().0) {
+        for (from, to) in from.as_chunks::<N>().0.iter().zip(to.as_chunks_mut::<N>().0) {
             *to = *from;
         }
         if let (Some(from), Some(to)) = (from.last_chunk::<N>(), to.last_chunk_mut::<N>()) {
             *to = *from;
         }
     }
+    let (target, rest) = std::mem::take(to).split_at_mut(from.len());
+    *to = rest;
     match from.len() {
-        16.. => words::<16>(from, to),
-        8.. => words::<8>(from, to),
-        4.. => words::<4>(from, to),
-        _ => words::<1>(from, to),
+        16.. => words::<16>(from, target),
+        8.. => words::<8>(from, target),
+        4.. => words::<4>(from, target),
+        2.. => words::<2>(from, target),
+        _ => target.copy_from_slice(from),
     }
 }
