@@ -151,6 +151,8 @@ impl Convolution {
                 first: pixels.start,
                 count: pixels.len(),
                 channel: group * depth,
+                columns: self.geometry.output()[1],
+                pixels: self.geometry.pixels(),
             };
             multiply(weights, 0..part, &rows, &finish.outputs(outputs.clone()), &mut out[outputs.start..], self.outputs, scratch);
         }
@@ -168,6 +170,9 @@ struct Patches<'a> {
     count: usize,
     /// First channel of the group.
     channel: usize,
+    /// Width of the result, and pixels of one.
+    columns: usize,
+    pixels: usize,
 }
 
 impl Rows for Patches<'_> {
@@ -186,9 +191,9 @@ impl Rows for Patches<'_> {
     #[inline(always)]
     fn visit(&self, row: usize, mut piece: impl FnMut(&[i8])) {
         let Geometry { input: [height, width], channels, kernel, strides, dilations, pads, groups } = *self.geometry;
-        let ([_, columns], depth) = (self.geometry.output(), self.granularity());
+        let (columns, depth) = (self.columns, channels / groups);
         let pixel = self.first + row;
-        let (picture, pixel) = (pixel / self.geometry.pixels(), pixel % self.geometry.pixels());
+        let (picture, pixel) = (pixel / self.pixels, pixel % self.pixels);
         let picture = &self.input[picture * height * width * channels..][..height * width * channels];
         // Of the first tap; below the picture's start they wrap, and are beyond its end then.
         let top = (pixel / columns * strides[0]).wrapping_sub(pads[0]);

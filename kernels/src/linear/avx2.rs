@@ -22,19 +22,19 @@ impl Kernel for Avx2 {
         unsafe {
             let outputs = Outputs::of(panel, finish);
             while block.rows - start >= 6 {
-                tile::<6, F>(block, panel, &outputs, start, finish, out, stride);
+                tile::<6, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += 6;
             }
             if block.rows - start >= 4 {
-                tile::<4, F>(block, panel, &outputs, start, finish, out, stride);
+                tile::<4, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += 4;
             }
             if block.rows - start >= 2 {
-                tile::<2, F>(block, panel, &outputs, start, finish, out, stride);
+                tile::<2, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += 2;
             }
             if block.rows > start {
-                tile::<1, F>(block, panel, &outputs, start, finish, out, stride);
+                tile::<1, F>(*block, *panel, &outputs, start, *finish, out, stride);
             }
         }
     }
@@ -67,17 +67,17 @@ impl<F: Finish> Outputs<F> {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile<const R: usize, F: Finish>(
-    block: &Block<'_, i16>,
-    panel: &Panel<'_>,
+    block: Block<'_, i16>,
+    panel: Panel<'_>,
     outputs: &Outputs<F>,
     start: usize,
-    finish: &F,
+    finish: F,
     out: *mut F::Output,
     stride: usize,
 ) {
     const STEP: usize = Avx2::STEP;
     const COLUMNS: usize = Avx2::COLUMNS;
-    let values = &block.values[start * block.steps * STEP..][..R * block.steps * STEP];
+    debug_assert!((start + R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
     let mut sums = [outputs.bias; R];
     if !block.sums.is_empty() {
@@ -87,7 +87,9 @@ unsafe fn tile<const R: usize, F: Finish>(
             }
         }
     }
-    let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
+    // SAFETY: the tile is in the block.
+    let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP) };
+    let mut weight = panel.weights.as_ptr();
     for _ in 0..block.steps {
         for pair in 0..STEP / 2 {
             // SAFETY: a step has this many values and weights.

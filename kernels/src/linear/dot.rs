@@ -22,19 +22,19 @@ impl Kernel for Dot {
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<8, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<8, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<4, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<4, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<2, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<2, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<1, F>(*block, *panel, &outputs, row, *finish, out, stride);
             }
         }
     }
@@ -47,19 +47,21 @@ impl Kernel for Dot {
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn tile<const R: usize, F: Finish>(
-    block: &Block<'_, i8>,
-    panel: &Panel<'_>,
+    block: Block<'_, i8>,
+    panel: Panel<'_>,
     outputs: &Outputs<F, 2>,
     first: usize,
-    finish: &F,
+    finish: F,
     out: *mut F::Output,
     stride: usize,
 ) {
     const STEP: usize = Dot::STEP;
-    let values = &block.values[first * block.steps * STEP..][..R * block.steps * STEP];
+    debug_assert!((first + R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * Dot::COLUMNS);
-    let mut sums: [[int32x4_t; 2]; R] = outputs.start(block, first);
-    let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
+    let mut sums: [[int32x4_t; 2]; R] = outputs.start(&block, first);
+    // SAFETY: the tile is in the block.
+    let mut value = unsafe { block.values.as_ptr().add(first * block.steps * STEP) };
+    let mut weight = panel.weights.as_ptr();
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {

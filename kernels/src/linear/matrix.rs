@@ -22,19 +22,19 @@ impl Kernel for Matrix {
         // SAFETY: by the contract of the trait.
         unsafe {
             while block.rows - row >= 8 {
-                tile::<4, 2, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<4, 2, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 8;
             }
             if block.rows - row >= 4 {
-                tile::<2, 2, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<2, 2, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 4;
             }
             if block.rows - row >= 2 {
-                tile::<1, 2, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<1, 2, F>(*block, *panel, &outputs, row, *finish, out, stride);
                 row += 2;
             }
             if block.rows > row {
-                tile::<1, 1, F>(block, panel, &outputs, row, finish, out, stride);
+                tile::<1, 1, F>(*block, *panel, &outputs, row, *finish, out, stride);
             }
         }
     }
@@ -47,25 +47,27 @@ impl Kernel for Matrix {
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn tile<const P: usize, const R: usize, F: Finish>(
-    block: &Block<'_, i8>,
-    panel: &Panel<'_>,
+    block: Block<'_, i8>,
+    panel: Panel<'_>,
     outputs: &Outputs<F, 2>,
     first: usize,
-    finish: &F,
+    finish: F,
     out: *mut F::Output,
     stride: usize,
 ) {
     const STEP: usize = Matrix::STEP;
-    let values = &block.values[first * block.steps * STEP..][..P * R * block.steps * STEP];
+    debug_assert!((first + P * R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * Matrix::COLUMNS);
     // A sum holds two outputs of a row, then of the next.
     let mut sums = [[vdupq_n_s32(0); 4]; P];
     for (pair, sums) in sums.iter_mut().enumerate() {
-        let [[a, b]]: [[int32x4_t; 2]; 1] = outputs.start(block, first + pair * R);
-        let [[c, d]]: [[int32x4_t; 2]; 1] = outputs.start(block, first + pair * R + R - 1);
+        let [[a, b]]: [[int32x4_t; 2]; 1] = outputs.start(&block, first + pair * R);
+        let [[c, d]]: [[int32x4_t; 2]; 1] = outputs.start(&block, first + pair * R + R - 1);
         *sums = [zip_low(a, c), zip_high(a, c), zip_low(b, d), zip_high(b, d)];
     }
-    let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
+    // SAFETY: the tile is in the block.
+    let mut value = unsafe { block.values.as_ptr().add(first * block.steps * STEP) };
+    let mut weight = panel.weights.as_ptr();
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {

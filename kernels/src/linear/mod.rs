@@ -43,7 +43,7 @@ pub const PANEL: usize = 16;
 /// filled up with what is multiplied by zero.
 trait Kernel {
     /// What a packed activation is.
-    type Value: rows::Value + From<i8>;
+    type Value: rows::Activation;
     /// Rows of a full tile; the rest of a block is divided into tiles of 4, 2 and 1.
     const ROWS: usize;
     /// Outputs of a panel; divides [`PANEL`].
@@ -62,6 +62,7 @@ trait Kernel {
 }
 
 /// Packed rows.
+#[derive(Clone, Copy)]
 struct Block<'a, V> {
     /// Tiles one after the other.
     values: &'a [V],
@@ -75,6 +76,7 @@ struct Block<'a, V> {
 }
 
 /// The weights of some neighbouring outputs.
+#[derive(Clone, Copy)]
 struct Panel<'a> {
     weights: &'a [i8],
     /// Empty, or one for each output that there is.

@@ -20,9 +20,9 @@ impl Kernel for Neon {
         // SAFETY: by the contract of the trait.
         unsafe {
             if panel.extreme {
-                tiles::<true, F>(block, panel, finish, out, stride);
+                tiles::<true, F>(*block, *panel, *finish, out, stride);
             } else {
-                tiles::<false, F>(block, panel, finish, out, stride);
+                tiles::<false, F>(*block, *panel, *finish, out, stride);
             }
         }
     }
@@ -32,8 +32,8 @@ impl Kernel for Neon {
 /// As [`Kernel::panel`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
-    let outputs = Outputs::of(panel, finish);
+unsafe fn tiles<const EXTREME: bool, F: Finish>(block: Block<'_, i8>, panel: Panel<'_>, finish: F, out: *mut F::Output, stride: usize) {
+    let outputs = Outputs::of(&panel, &finish);
     let mut row = 0;
     // SAFETY: by the contract.
     unsafe {
@@ -58,20 +58,22 @@ unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &P
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
-    block: &Block<'_, i8>,
-    panel: &Panel<'_>,
+    block: Block<'_, i8>,
+    panel: Panel<'_>,
     outputs: &Outputs<F, 1>,
     first: usize,
-    finish: &F,
+    finish: F,
     out: *mut F::Output,
     stride: usize,
 ) {
     const STEP: usize = Neon::STEP;
     const COLUMNS: usize = Neon::COLUMNS;
-    let values = &block.values[first * block.steps * STEP..][..R * block.steps * STEP];
+    debug_assert!((first + R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
     let mut partial = [[vdupq_n_s32(0); COLUMNS]; R];
-    let (mut value, mut weight) = (values.as_ptr(), panel.weights.as_ptr());
+    // SAFETY: the tile is in the block.
+    let mut value = unsafe { block.values.as_ptr().add(first * block.steps * STEP) };
+    let mut weight = panel.weights.as_ptr();
     for _ in 0..block.steps {
         // SAFETY: a step has this many values and weights.
         unsafe {
@@ -86,7 +88,7 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
             weight = weight.add(COLUMNS * STEP);
         }
     }
-    let mut sums: [[int32x4_t; 1]; R] = outputs.start(block, first);
+    let mut sums: [[int32x4_t; 1]; R] = outputs.start(&block, first);
     for (sums, &[a, b, c, d]) in sums.iter_mut().zip(&partial) {
         sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
     }

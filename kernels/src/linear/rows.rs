@@ -98,14 +98,33 @@ unsafe impl Value for i32 {}
 // SAFETY: a float.
 unsafe impl Value for f32 {}
 
+/// What activations are packed as.
+pub(super) trait Activation: Value + Into<i32> {
+    fn widen<const N: usize>(values: [i8; N]) -> [Self; N];
+}
+
+impl Activation for i8 {
+    #[inline(always)]
+    fn widen<const N: usize>(values: [i8; N]) -> [i8; N] {
+        values
+    }
+}
+
+impl Activation for i16 {
+    #[inline(always)]
+    fn widen<const N: usize>(values: [i8; N]) -> [i16; N] {
+        values.map(i16::from)
+    }
+}
+
 impl Scratch {
     /// Empty: it grows when used.
     pub fn new() -> Scratch {
         Scratch::default()
     }
 
-    /// Packs `count` rows from `first` on in tiles of `[steps][rows of the tile][STEP]`. What follows the depth in the last step
-    /// is any value: its weights are zero. Second: room for a panel of their results.
+    /// Packs `count` rows from `first` on in tiles of `[steps][rows of the tile][STEP]`, zeros after the depth. Second: room for a
+    /// panel of their results.
     #[inline]
     pub(super) fn pack<K: Kernel, T: Value>(
         &mut self,
@@ -116,83 +135,101 @@ impl Scratch {
         with_sums: bool,
     ) -> (Block<'_, K::Value>, &mut [T]) {
         let values: &mut [K::Value] = view(&mut self.rows, count * steps * K::STEP);
+        // The kernels' steps, known when compiled.
+        match K::STEP {
+            8 => pack_tiles::<K, 8>(rows, first, count, steps, values, &mut self.row),
+            16 => pack_tiles::<K, 16>(rows, first, count, steps, values, &mut self.row),
+            _ => unreachable!("steps of kernels"),
+        }
         self.sums.clear();
-        let (sums, depth) = (&mut self.sums, rows.depth());
-        let whole = rows.granularity() == depth || rows.granularity().is_multiple_of(K::STEP);
-        self.row.resize(if whole { 0 } else { depth }, 0);
-        Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
-            let tile = &mut values[start * steps * K::STEP..][..size * steps * K::STEP];
-            for row in 0..size {
-                let (target, mut at, mut sum) = (&mut tile[row * K::STEP..], 0, 0);
-                let mut pack = |piece: &[i8], at: usize| {
-                    pack_piece::<K>(piece, &mut target[at * size..], size * K::STEP);
-                    if with_sums {
-                        sum += piece.iter().map(|&value| i32::from(value)).sum::<i32>();
-                    }
-                };
-                rows.visit(first + start + row, |piece| {
-                    if whole {
-                        pack(piece, at);
-                    } else {
-                        copy_bytes(piece, &mut self.row[at..at + piece.len()]);
-                    }
-                    at += piece.len();
-                });
-                if !whole {
-                    pack(&self.row, 0);
-                }
-                if with_sums {
-                    sums.push(sum);
-                }
-            }
-        });
-        let block = Block { values, sums, first, rows: count, steps };
+        if with_sums {
+            Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
+                let tile = &values[start * steps * K::STEP..][..size * steps * K::STEP];
+                self.sums.extend((0..size).map(|row| {
+                    let steps = tile[row * K::STEP..].chunks(size * K::STEP);
+                    steps.flat_map(|step| &step[..K::STEP]).map(|&value| value.into()).sum::<i32>()
+                }));
+            });
+        }
+        let block = Block { values, sums: &self.sums, first, rows: count, steps };
         (block, view(&mut self.spill, count * K::COLUMNS))
     }
 }
 
-/// Writes `piece` to a tile whose steps of one row are `stride` values apart.
+/// Fills the tiles of `values`; `line` is for rows that come in small pieces.
 #[inline(always)]
-fn pack_piece<K: Kernel>(piece: &[i8], tile: &mut [K::Value], stride: usize) {
-    const { assert!(16 % K::STEP == 0) };
-    let (chunks, tail) = piece.as_chunks::<16>();
-    let mut start = 0;
-    for chunk in chunks {
-        for part in chunk.chunks_exact(K::STEP) {
-            widen(part, &mut tile[start..start + K::STEP]);
-            start += stride;
+fn pack_tiles<K: Kernel, const STEP: usize>(
+    rows: &impl Rows,
+    first: usize,
+    count: usize,
+    steps: usize,
+    values: &mut [K::Value],
+    line: &mut Vec<i8>,
+) {
+    let whole = rows.granularity() == rows.depth() || rows.granularity().is_multiple_of(STEP);
+    line.clear();
+    line.resize(steps * STEP, 0);
+    Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
+        let tile = &mut values[start * steps * STEP..][..size * steps * STEP];
+        for row in 0..size {
+            let mut target = Target::<K::Value, STEP> { steps: tile[row * STEP..].as_chunks_mut().0, stride: size };
+            if whole {
+                rows.visit(first + start + row, |piece| target.write(piece));
+            } else {
+                let mut rest = &mut line[..];
+                rows.visit(first + start + row, |piece| append(piece, &mut rest));
+                target.write(line);
+            }
+        }
+    });
+}
+
+/// Where a row goes in a tile: each of its steps is `stride` steps after the last one.
+struct Target<'a, V, const STEP: usize> {
+    steps: &'a mut [[V; STEP]],
+    stride: usize,
+}
+
+impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
+    /// Writes the next piece, of whole steps but for the last one, which zeros fill up. Not inlined: sources call it in many places.
+    #[inline(never)]
+    fn write(&mut self, piece: &[i8]) {
+        let (steps, rest) = piece.as_chunks::<STEP>();
+        let end = steps.len() * self.stride;
+        assert!(end < self.steps.len() + self.stride, "linear: a piece fits its row");
+        for (index, step) in steps.iter().enumerate() {
+            // SAFETY: `index * stride` is at most `end - stride`, which is less than the length.
+            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::widen(*step) };
+        }
+        let left = std::mem::take(&mut self.steps);
+        self.steps = left.get_mut(end..).unwrap_or_default();
+        if !rest.is_empty() {
+            let mut step = [0; STEP];
+            append(rest, &mut &mut step[..]);
+            self.steps[0] = V::widen(step);
         }
     }
-    for part in tail.chunks(K::STEP) {
-        widen(part, &mut tile[start..start + part.len()]);
-        start += stride;
-    }
 }
 
-#[inline(always)]
-fn widen<V: Copy + From<i8>>(from: &[i8], to: &mut [V]) {
-    for (from, to) in from.iter().zip(to) {
-        *to = V::from(*from);
-    }
-}
-
-/// `copy_from_slice` for a few bytes, in overlapping words instead of a call.
-#[inline(always)]
-fn copy_bytes(from: &[i8], to: &mut [i8]) {
+/// Moves a few bytes to the start of `to`, which shrinks by them: overlapping words instead of a call of `memcpy`.
+#[inline(never)]
+fn append(from: &[i8], to: &mut &mut [i8]) {
     #[inline(always)]
     fn words<const N: usize>(from: &[i8], to: &mut [i8]) {
-        let (blocks, _) = from.as_chunks::<N>();
-        for (from, to) in blocks.iter().zip(to.as_chunks_mut::<N>().0) {
+        for (from, to) in from.as_chunks::<N>().0.iter().zip(to.as_chunks_mut::<N>().0) {
             *to = *from;
         }
         if let (Some(from), Some(to)) = (from.last_chunk::<N>(), to.last_chunk_mut::<N>()) {
             *to = *from;
         }
     }
+    let (target, rest) = std::mem::take(to).split_at_mut(from.len());
+    *to = rest;
     match from.len() {
-        16.. => words::<16>(from, to),
-        8.. => words::<8>(from, to),
-        4.. => words::<4>(from, to),
-        _ => words::<1>(from, to),
+        16.. => words::<16>(from, target),
+        8.. => words::<8>(from, target),
+        4.. => words::<4>(from, target),
+        2.. => words::<2>(from, target),
+        _ => target.copy_from_slice(from),
     }
 }

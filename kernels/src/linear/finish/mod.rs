@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
 #[allow(private_bounds, reason = "the vector code of the three is this module's own")]
-pub trait Finish: Lanes + Sync + Sized {
+pub trait Finish: Lanes + Copy + Sync {
     /// What the product consists of.
     type Output: Value + Default + Send + Sync;
 
