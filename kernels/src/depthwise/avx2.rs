@@ -1,7 +1,8 @@
 //! Depthwise convolution for AVX2: 16 channels at once, two taps at a time.
 
+use super::span::Line;
 use super::weights::block_starts;
-use super::{LANES, Line, Requantize, target};
+use super::{LANES, Requantize, target};
 use crate::quant::avx2::Saturate;
 use std::arch::x86_64::*;
 

@@ -1,7 +1,8 @@
 //! Depthwise convolution for NEON (64-bit ARM): 16 channels at once.
 
+use super::span::Line;
 use super::weights::block_starts;
-use super::{LANES, Line, Requantize, target};
+use super::{LANES, Requantize, target};
 use crate::quant::neon::Saturate;
 use std::arch::aarch64::*;
 use std::arch::asm;

@@ -7,6 +7,7 @@ mod avx2;
 mod neon;
 mod scalar;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
 use crate::quant::Target;
 use crate::{InstructionSet, Windows};
