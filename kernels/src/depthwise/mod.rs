@@ -51,12 +51,8 @@ pub fn depthwise(
     for (row, out) in rows.zip(out.chunks_exact_mut(out_width * channels)) {
         let (picture, row) = (row / out_height, row % out_height);
         let input = &input[picture * height * stride..][..height * stride];
-        let source = |tap: usize| match windows.position(0, row, tap) {
-            Some(row) => &input[row * stride..][..stride],
-            None => padding,
-        };
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        let done = span::spans(weights, windows, source, windows.inner(1), finish, out);
+        let done = span::spans(weights, windows, input, padding, row, finish, out);
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let done = 0..0;
         for column in (0..done.start).chain(done.end..out_width) {
@@ -75,13 +71,13 @@ pub fn depthwise(
 /// The output at one position, from the input at each tap.
 fn pixel(weights: &Weights, taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [i8]) {
     match &weights.packed {
+        Packed::Plain(packed) => scalar::pixel(packed, taps, finish, out),
         #[cfg(target_arch = "aarch64")]
         // SAFETY: such weights are packed only for a set with NEON.
         Packed::Bytes(packed) => unsafe { neon::pixel(packed, taps, finish, out) },
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: the set is not scalar, so this CPU has NEON.
-        Packed::Words(packed) if weights.set != crate::InstructionSet::SCALAR => unsafe { neon::pixel(packed, taps, finish, out) },
-        Packed::Words(packed) => scalar::pixel(packed, taps, finish, out),
+        // SAFETY: as above.
+        Packed::Words(packed) => unsafe { neon::pixel(packed, taps, finish, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: such weights are packed only for a set with AVX2.
         Packed::Pairs(packed) => unsafe { avx2::pixel(packed, taps, finish, out) },

@@ -5,59 +5,62 @@ use super::avx2;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::weights::{Packed, Weights};
+use crate::Windows;
 use crate::linear::Requantize;
-use crate::{InstructionSet, Windows};
 use std::ops::Range;
 
-/// The windows of one row that lie on the input, for the sizes of kernel that have code of their own; gives those done.
-pub(super) fn spans<'a>(
+/// The windows of row `row` that lie on the input from left to right, for the sizes of kernel that have code of their own; gives
+/// those done. Rows of taps above or below the input are on `padding`.
+pub(super) fn spans(
     weights: &Weights,
     windows: &Windows,
-    source: impl Fn(usize) -> &'a [i8],
-    inner: Range<usize>,
+    input: &[i8],
+    padding: &[i8],
+    row: usize,
     finish: &Requantize<'_>,
     out: &mut [i8],
 ) -> Range<usize> {
+    let source = |tap: usize| match windows.position(0, row, tap) {
+        Some(row) => &input[row * padding.len()..][..padding.len()],
+        None => padding,
+    };
     match windows.kernel {
-        _ if inner.is_empty() || weights.set == InstructionSet::SCALAR => 0..0,
-        [3, 3] => span::<3>(weights, windows, source, inner, finish, out),
-        [5, 5] => span::<5>(weights, windows, source, inner, finish, out),
+        [3, 3] => span::<3>(weights, windows, std::array::from_fn(source), finish, out),
+        [5, 5] => span::<5>(weights, windows, std::array::from_fn(source), finish, out),
         _ => 0..0,
     }
 }
 
-/// [`spans`] for a kernel of `SIDE x SIDE`, an odd number.
-fn span<'a, const SIDE: usize>(
+/// [`spans`] for a kernel of `SIDE x SIDE`, an odd number, whose rows of taps lie on `rows`.
+fn span<const SIDE: usize>(
     weights: &Weights,
     windows: &Windows,
-    source: impl Fn(usize) -> &'a [i8],
-    inner: Range<usize>,
+    rows: [&[i8]; SIDE],
     finish: &Requantize<'_>,
     out: &mut [i8],
 ) -> Range<usize> {
-    let channels = weights.channels;
+    let (channels, inner) = (weights.channels, windows.inner(1));
+    if inner.is_empty() {
+        return 0..0;
+    }
     let first = (inner.start * windows.strides[1] - windows.pads_begin[1]) * channels;
-    let line = Line {
-        rows: std::array::from_fn(|tap| &source(tap)[first..]),
-        pixel: windows.strides[1] * channels,
-        tap: windows.dilations[1] * channels,
-        channels,
-    };
-    let out = &mut out[inner.start * channels..inner.end * channels];
+    let line =
+        Line { rows: rows.map(|row| &row[first..]), pixel: windows.strides[1] * channels, tap: windows.dilations[1] * channels, channels };
     let reach = (inner.len() - 1) * line.pixel + (SIDE - 1) * line.tap + channels;
-    assert!(line.rows.iter().all(|row: &&[i8]| row.len() >= reach), "depthwise: windows that reach beyond the input");
+    assert!(line.rows.iter().all(|row| row.len() >= reach), "depthwise: windows that reach beyond the input");
+    let out = &mut out[inner.start * channels..inner.end * channels];
     match &weights.packed {
+        // The scalar code takes each window alone.
+        Packed::Plain(_) => return 0..0,
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: a set other than the scalar one has NEON here; the windows lie on the input.
-        Packed::Bytes(packed) => unsafe { neon::span::<_, SIDE>(packed, &line, finish, out) },
+        // SAFETY: such weights are packed only for a set with NEON; the windows lie on the input.
+        Packed::Bytes(packed) => unsafe { neon::span(packed, &line, finish, out) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
-        Packed::Words(packed) => unsafe { neon::span::<_, SIDE>(packed, &line, finish, out) },
+        Packed::Words(packed) => unsafe { neon::span(packed, &line, finish, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: such weights are packed only for a set with AVX2; the windows lie on the input.
-        Packed::Pairs(packed) => unsafe { avx2::span::<SIDE>(packed, &line, finish, out) },
-        #[cfg(not(target_arch = "aarch64"))]
-        Packed::Words(_) => unreachable!("words are the scalar code's"),
+        Packed::Pairs(packed) => unsafe { avx2::span(packed, &line, finish, out) },
     }
     inner
 }

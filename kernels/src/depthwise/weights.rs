@@ -7,7 +7,6 @@ use crate::cpu::Kind;
 /// Weights of each tap and channel, in blocks of [`LANES`] channels; the last block overlaps the one before.
 #[derive(Debug, Clone)]
 pub struct Weights {
-    pub(super) set: InstructionSet,
     pub(super) taps: usize,
     pub(super) channels: usize,
     pub(super) packed: Packed,
@@ -16,10 +15,13 @@ pub struct Weights {
 
 #[derive(Debug, Clone)]
 pub(super) enum Packed {
+    /// For the scalar code: `[block][tap][lane]`, less the zero point.
+    Plain(Vec<i16>),
     /// `[block][tap][lane]`, such that the products of two neighbouring taps with any input sum up in 16 bits.
     #[cfg(target_arch = "aarch64")]
     Bytes(Vec<i8>),
     /// `[block][tap][lane]`, less the zero point.
+    #[cfg(target_arch = "aarch64")]
     Words(Vec<i16>),
     /// `[block][tap / 2][lane of `PAIRED_LANES`][tap % 2]`, less the zero point.
     #[cfg(target_arch = "x86_64")]
@@ -55,7 +57,7 @@ impl Weights {
         let lane = |start: usize, tap: usize, lane: usize| if lane < lanes { weight(tap, start + lane) } else { 0 };
         let words = || block_starts(channels).flat_map(|start| (0..taps * LANES).map(move |at| lane(start, at / LANES, at % LANES)));
         let packed = match set.0 {
-            Kind::Scalar => Packed::Words(words().collect()),
+            Kind::Scalar => Packed::Plain(words().collect()),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => {
                 // An input is at least -128: the products of both stay over -32768 and under 32768.
@@ -78,7 +80,7 @@ impl Weights {
                 Packed::Pairs(block_starts(channels).flat_map(pairs).collect())
             }
         };
-        Weights { set, taps, channels, packed, sums }
+        Weights { taps, channels, packed, sums }
     }
 
     /// For each channel the sum of its weights less their zero point: times the input's zero point, it is to be subtracted from
