@@ -61,6 +61,7 @@ impl Rows for Matrix<'_> {
 pub struct Scratch {
     rows: Vec<Line>,
     sums: Vec<i32>,
+    maxima: Vec<u8>,
     spill: Vec<Line>,
     /// A row put together from small pieces.
     row: Vec<i8>,
@@ -92,28 +93,51 @@ pub unsafe trait Value: Copy {}
 // SAFETY: an integer.
 unsafe impl Value for i8 {}
 // SAFETY: an integer.
-unsafe impl Value for i16 {}
+unsafe impl Value for u8 {}
 // SAFETY: an integer.
 unsafe impl Value for i32 {}
 // SAFETY: a float.
 unsafe impl Value for f32 {}
 
 /// What activations are packed as.
-pub(super) trait Activation: Value + Into<i32> {
-    fn widen<const N: usize>(values: [i8; N]) -> [Self; N];
+pub(super) trait Activation: Value {
+    /// Packs values; zeros stand for whatever has zero weights.
+    fn pack<const N: usize>(values: [i8; N]) -> [Self; N];
+
+    /// The activation itself.
+    fn signed(self) -> i32;
+
+    /// Its distance from -128.
+    fn unsigned(self) -> u8;
 }
 
 impl Activation for i8 {
     #[inline(always)]
-    fn widen<const N: usize>(values: [i8; N]) -> [i8; N] {
+    fn pack<const N: usize>(values: [i8; N]) -> [i8; N] {
         values
+    }
+
+    fn signed(self) -> i32 {
+        self.into()
+    }
+
+    fn unsigned(self) -> u8 {
+        self as u8 ^ 0x80
     }
 }
 
-impl Activation for i16 {
+impl Activation for u8 {
     #[inline(always)]
-    fn widen<const N: usize>(values: [i8; N]) -> [i16; N] {
-        values.map(i16::from)
+    fn pack<const N: usize>(values: [i8; N]) -> [u8; N] {
+        values.map(|value| value as u8 ^ 0x80)
+    }
+
+    fn signed(self) -> i32 {
+        i32::from(self) - 128
+    }
+
+    fn unsigned(self) -> u8 {
+        self
     }
 }
 
@@ -147,11 +171,20 @@ impl Scratch {
                 let tile = &values[start * steps * K::STEP..][..size * steps * K::STEP];
                 self.sums.extend((0..size).map(|row| {
                     let steps = tile[row * K::STEP..].chunks(size * K::STEP);
-                    steps.flat_map(|step| &step[..K::STEP]).map(|&value| value.into()).sum::<i32>()
+                    steps.flat_map(|step| &step[..K::STEP]).map(|&value| value.signed()).sum::<i32>()
                 }));
             });
         }
-        let block = Block { values, sums: &self.sums, first, rows: count, steps };
+        if K::LIMITS {
+            self.maxima.resize(count * steps, 0);
+            Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
+                let tile = &values[start * steps * K::STEP..][..size * steps * K::STEP];
+                for (maximum, step) in self.maxima[start * steps..].iter_mut().zip(tile.chunks_exact(size * K::STEP)) {
+                    *maximum = step.iter().fold(0, |maximum, value| maximum.max(value.unsigned()));
+                }
+            });
+        }
+        let block = Block { values, sums: &self.sums, maxima: &self.maxima, first, rows: count, steps };
         (block, view(&mut self.spill, count * K::COLUMNS))
     }
 }
@@ -197,16 +230,24 @@ impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = steps.len() * self.stride;
         assert!(end < self.steps.len() + self.stride, "linear: a piece fits its row");
-        for (index, step) in steps.iter().enumerate() {
-            // SAFETY: `index * stride` is at most `end - stride`, which is less than the length.
-            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::widen(*step) };
+        // A vector at a time, even where it holds two steps.
+        let (vectors, odd) = steps.as_flattened().as_chunks::<16>();
+        let mut at = 0;
+        let mut put = |step: [V; STEP]| {
+            // SAFETY: as many are put as there are steps; the last of them goes to `end - stride`, which is less than the length.
+            unsafe { *self.steps.get_unchecked_mut(at) = step };
+            at += self.stride;
+        };
+        for vector in vectors {
+            V::pack(*vector).as_chunks::<STEP>().0.iter().for_each(|step| put(*step));
         }
+        odd.as_chunks::<STEP>().0.iter().for_each(|step| put(V::pack(*step)));
         let left = std::mem::take(&mut self.steps);
         self.steps = left.get_mut(end..).unwrap_or_default();
         if !rest.is_empty() {
             let mut step = [0; STEP];
             append(rest, &mut &mut step[..]);
-            self.steps[0] = V::widen(step);
+            self.steps[0] = V::pack(step);
         }
     }
 }
