@@ -18,6 +18,22 @@ impl Kernel for Avx2 {
     const LIMITS: bool = true;
 
     #[target_feature(enable = "avx2")]
+    unsafe fn maxima(values: &[u8], rows: usize, steps: usize, maxima: &mut [u8]) {
+        Block::<u8>::tiles(rows, Self::ROWS, |start, size| {
+            let tile = &values[start * steps * Self::STEP..][..size * steps * Self::STEP];
+            for (maximum, step) in maxima[start * steps..].iter_mut().zip(tile.chunks_exact(size * Self::STEP)) {
+                let eight = step.as_chunks::<8>().0.iter().fold(_mm_setzero_si128(), |eight, row| {
+                    // SAFETY: 8 bytes.
+                    _mm_max_epu8(eight, unsafe { _mm_loadl_epi64(row.as_ptr().cast()) })
+                });
+                let four = _mm_max_epu8(eight, _mm_srli_epi64::<32>(eight));
+                let two = _mm_max_epu8(four, _mm_srli_epi64::<16>(four));
+                *maximum = _mm_extract_epi8::<0>(_mm_max_epu8(two, _mm_srli_epi64::<8>(two))) as u8;
+            }
+        });
+    }
+
+    #[target_feature(enable = "avx2")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         let mut start = 0;
         // SAFETY: by the contract of the trait.

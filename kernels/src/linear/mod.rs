@@ -55,6 +55,12 @@ trait Kernel {
     /// Whether [`Block::maxima`] and [`Panel::limits`] are wanted.
     const LIMITS: bool = false;
 
+    /// Fills [`Block::maxima`] for packed rows; only for kernels with limits.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    unsafe fn maxima(_values: &[Self::Value], _rows: usize, _steps: usize, _maxima: &mut [u8]) {}
+
     /// One panel of weights times a block of rows.
     ///
     /// # Safety

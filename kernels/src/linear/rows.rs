@@ -106,9 +106,6 @@ pub(super) trait Activation: Value {
 
     /// The activation itself.
     fn signed(self) -> i32;
-
-    /// Its distance from -128.
-    fn unsigned(self) -> u8;
 }
 
 impl Activation for i8 {
@@ -120,10 +117,6 @@ impl Activation for i8 {
     fn signed(self) -> i32 {
         self.into()
     }
-
-    fn unsigned(self) -> u8 {
-        self as u8 ^ 0x80
-    }
 }
 
 impl Activation for u8 {
@@ -134,10 +127,6 @@ impl Activation for u8 {
 
     fn signed(self) -> i32 {
         i32::from(self) - 128
-    }
-
-    fn unsigned(self) -> u8 {
-        self
     }
 }
 
@@ -177,12 +166,8 @@ impl Scratch {
         }
         if K::LIMITS {
             self.maxima.resize(count * steps, 0);
-            Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
-                let tile = &values[start * steps * K::STEP..][..size * steps * K::STEP];
-                for (maximum, step) in self.maxima[start * steps..].iter_mut().zip(tile.chunks_exact(size * K::STEP)) {
-                    *maximum = step.iter().fold(0, |maximum, value| maximum.max(value.unsigned()));
-                }
-            });
+            // SAFETY: the CPU has the kernel's instruction set, as weights are packed for it.
+            unsafe { K::maxima(values, count, steps, &mut self.maxima) };
         }
         let block = Block { values, sums: &self.sums, maxima: &self.maxima, first, rows: count, steps };
         (block, view(&mut self.spill, count * K::COLUMNS))
@@ -230,18 +215,10 @@ impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = steps.len() * self.stride;
         assert!(end < self.steps.len() + self.stride, "linear: a piece fits its row");
-        // A vector at a time, even where it holds two steps.
-        let (vectors, odd) = steps.as_flattened().as_chunks::<16>();
-        let mut at = 0;
-        let mut put = |step: [V; STEP]| {
-            // SAFETY: as many are put as there are steps; the last of them goes to `end - stride`, which is less than the length.
-            unsafe { *self.steps.get_unchecked_mut(at) = step };
-            at += self.stride;
-        };
-        for vector in vectors {
-            V::pack(*vector).as_chunks::<STEP>().0.iter().for_each(|step| put(*step));
+        for (index, step) in steps.iter().enumerate() {
+            // SAFETY: `index * stride` is at most `end - stride`, which is less than the length.
+            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::pack(*step) };
         }
-        odd.as_chunks::<STEP>().0.iter().for_each(|step| put(V::pack(*step)));
         let left = std::mem::take(&mut self.steps);
         self.steps = left.get_mut(end..).unwrap_or_default();
         if !rest.is_empty() {
