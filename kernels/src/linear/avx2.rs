@@ -1,22 +1,40 @@
-//! The products with AVX2: VPMADDWD on 16-bit operands, which never saturates. VPMADDUBSW would take one instruction less, and
-//! be wrong for weights that are large.
+//! The products with AVX2. VPMADDUBSW takes four products in one instruction, but saturates the sums of two, so each step of a tile
+//! is looked at first: where the largest activation times the largest sum of two weights fits 16 bits, nothing can saturate, and
+//! elsewhere the operands are widened. The test is a byte compared with a byte, both known from packing.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 pub(super) struct Avx2;
 
-/// 6 rows x 16 outputs: 12 of 16 registers are sums.
+/// 6 rows x 16 outputs: 12 of 16 registers are sums. Activations are packed as `u8`, 128 more than they are.
 impl Kernel for Avx2 {
-    type Value = i16;
+    type Value = u8;
     const ROWS: usize = 6;
     const COLUMNS: usize = 16;
-    const STEP: usize = 16;
-    const RUN: usize = 2;
+    const STEP: usize = 8;
+    const RUN: usize = 4;
+    const LIMITS: bool = true;
 
     #[target_feature(enable = "avx2")]
-    unsafe fn panel<F: Finish>(block: &Block<'_, i16>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
+    unsafe fn maxima(values: &[u8], rows: usize, steps: usize, maxima: &mut [u8]) {
+        Block::<u8>::tiles(rows, Self::ROWS, |start, size| {
+            let tile = &values[start * steps * Self::STEP..][..size * steps * Self::STEP];
+            for (maximum, step) in maxima[start * steps..].iter_mut().zip(tile.chunks_exact(size * Self::STEP)) {
+                let eight = step.as_chunks::<8>().0.iter().fold(_mm_setzero_si128(), |eight, row| {
+                    // SAFETY: 8 bytes.
+                    _mm_max_epu8(eight, unsafe { _mm_loadl_epi64(row.as_ptr().cast()) })
+                });
+                let four = _mm_max_epu8(eight, _mm_srli_epi64::<32>(eight));
+                let two = _mm_max_epu8(four, _mm_srli_epi64::<16>(four));
+                *maximum = _mm_extract_epi8::<0>(_mm_max_epu8(two, _mm_srli_epi64::<8>(two))) as u8;
+            }
+        });
+    }
+
+    #[target_feature(enable = "avx2")]
+    unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         let mut start = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
@@ -51,8 +69,12 @@ impl<F: Finish> Outputs<F> {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F> {
+        let mut bias: [i32; 16] = lanes(finish.bias(), panel.column, 0);
+        for (bias, sum) in bias.iter_mut().zip(panel.sums) {
+            *bias = bias.wrapping_sub(sum.wrapping_mul(128));
+        }
         Outputs {
-            bias: integers(lanes(finish.bias(), panel.column, 0)),
+            bias: integers(bias),
             zero_points: integers(lanes(panel.zero_points, 0, 0)),
             // SAFETY: AVX2 by the target feature.
             columns: unsafe { finish.columns(panel.column) },
@@ -67,7 +89,7 @@ impl<F: Finish> Outputs<F> {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile<const R: usize, F: Finish>(
-    block: Block<'_, i16>,
+    block: Block<'_, u8>,
     panel: Panel<'_>,
     outputs: &Outputs<F>,
     start: usize,
@@ -90,22 +112,16 @@ unsafe fn tile<const R: usize, F: Finish>(
     // SAFETY: the tile is in the block.
     let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP) };
     let mut weight = panel.weights.as_ptr();
-    for _ in 0..block.steps {
-        for pair in 0..STEP / 2 {
-            // SAFETY: a step has this many values and weights.
-            unsafe {
-                let weights: [__m256i; 2] =
-                    [0, 16].map(|half| _mm256_cvtepi8_epi16(_mm_loadu_si128(weight.add(pair * 2 * COLUMNS + half).cast())));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let two = _mm256_set1_epi32(value.add(row * STEP + pair * 2).cast::<i32>().read_unaligned());
-                    for half in 0..2 {
-                        sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(two, weights[half]));
-                    }
-                }
-            }
-        }
-        // SAFETY: at most one beyond the last.
+    let maxima = &block.maxima[start * block.steps..][..block.steps];
+    for (maximum, limit) in maxima.iter().zip(panel.limits) {
+        // SAFETY: a step has this many values and weights; then at most one beyond the last.
         unsafe {
+            if maximum <= limit {
+                products::<0, R>(&mut sums, value, weight);
+                products::<1, R>(&mut sums, value, weight);
+            } else {
+                widened_products(&mut sums, value, weight);
+            }
             value = value.add(R * STEP);
             weight = weight.add(STEP * COLUMNS);
         }
@@ -117,6 +133,99 @@ unsafe fn tile<const R: usize, F: Finish>(
         unsafe { out.add((start + row) * stride).cast::<F::Results>().write_unaligned(results) };
     }
 }
+
+/// Adds the products of the `QUAD`th four of each row, whose sums of two fit 16 bits.
+///
+/// # Safety
+/// There is a step of values and weights.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn products<const QUAD: usize, const R: usize>(sums: &mut [[__m256i; 2]; R], value: *const u8, weight: *const i8) {
+    let ones = _mm256_set1_epi16(1);
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: by the contract.
+        unsafe {
+            let four = _mm256_set1_epi32(value.add(row * Avx2::STEP + QUAD * 4).cast::<i32>().read_unaligned());
+            sums[0] = add_products(sums[0], four, weight.add(QUAD * 4 * Avx2::COLUMNS), ones);
+            sums[1] = add_products(sums[1], four, weight.add(QUAD * 4 * Avx2::COLUMNS + 32), ones);
+        }
+    }
+}
+
+/// Adds the products of four values with eight times four weights. As assembly, because the compiler would regroup the additions
+/// of several steps, and run out of registers.
+///
+/// # Safety
+/// There are 32 weights.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_products(mut sums: __m256i, values: __m256i, weights: *const i8, ones: __m256i) -> __m256i {
+    // SAFETY: the instructions are there by the target feature, the weights by the contract.
+    unsafe {
+        asm!(
+            "vpmaddubsw {products}, {values}, ymmword ptr [{weights}]",
+            "vpmaddwd {products}, {products}, {ones}",
+            "vpaddd {sums}, {sums}, {products}",
+            sums = inout(ymm_reg) sums,
+            values = in(ymm_reg) values,
+            weights = in(reg) weights,
+            ones = in(ymm_reg) ones,
+            products = out(ymm_reg) _,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Adds the products of a step whatever they are: even and odd ones apart, in 16 bits, with VPMADDWD.
+///
+/// # Safety
+/// There is a step of values and weights.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widened_products<const R: usize>(sums: &mut [[__m256i; 2]; R], value: *const u8, weight: *const i8) {
+    for quad in 0..Avx2::STEP / 4 {
+        // In memory, because the sums fill the registers: even and odd weights of each half.
+        let mut widened = Widened([_mm256_setzero_si256(); 4]);
+        for half in 0..2 {
+            // SAFETY: by the contract.
+            let weights = unsafe { _mm256_loadu_si256(weight.add(quad * 4 * Avx2::COLUMNS + 32 * half).cast()) };
+            widened.0[2 * half] = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
+            widened.0[2 * half + 1] = _mm256_srai_epi16::<8>(weights);
+        }
+        for (row, [left, right]) in sums.iter_mut().enumerate() {
+            // SAFETY: the instructions are there by the target feature, the values by the contract.
+            unsafe {
+                asm!(
+                    "vpbroadcastd {even}, dword ptr [{value}]",
+                    "vpsrlw {odd}, {even}, 8",
+                    "vpsllw {even}, {even}, 8",
+                    "vpsrlw {even}, {even}, 8",
+                    "vpmaddwd {products}, {even}, ymmword ptr [{widened}]",
+                    "vpaddd {left}, {left}, {products}",
+                    "vpmaddwd {products}, {odd}, ymmword ptr [{widened} + 32]",
+                    "vpaddd {left}, {left}, {products}",
+                    "vpmaddwd {even}, {even}, ymmword ptr [{widened} + 64]",
+                    "vpaddd {right}, {right}, {even}",
+                    "vpmaddwd {odd}, {odd}, ymmword ptr [{widened} + 96]",
+                    "vpaddd {right}, {right}, {odd}",
+                    value = in(reg) value.add(row * Avx2::STEP + quad * 4),
+                    widened = in(reg) &widened,
+                    left = inout(ymm_reg) *left,
+                    right = inout(ymm_reg) *right,
+                    even = out(ymm_reg) _,
+                    odd = out(ymm_reg) _,
+                    products = out(ymm_reg) _,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+        }
+    }
+}
+
+/// Four vectors side by side.
+#[repr(C)]
+struct Widened([__m256i; 4]);
 
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -52,6 +52,14 @@ trait Kernel {
     const STEP: usize;
     /// Neighbours along the depth that lie together in packed weights; divides `STEP`.
     const RUN: usize;
+    /// Whether [`Block::maxima`] and [`Panel::limits`] are wanted.
+    const LIMITS: bool = false;
+
+    /// Fills [`Block::maxima`] for packed rows; only for kernels with limits.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    unsafe fn maxima(_values: &[Self::Value], _rows: usize, _steps: usize, _maxima: &mut [u8]) {}
 
     /// One panel of weights times a block of rows.
     ///
@@ -68,6 +76,10 @@ struct Block<'a, V> {
     values: &'a [V],
     /// Sum of each row; empty if no weight has a zero point.
     sums: &'a [i32],
+    /// Largest value of each step of a tile, `steps` of them for each row of which the tile's first ones count; for kernels with
+    /// limits.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only VPMADDUBSW saturates"))]
+    maxima: &'a [u8],
     /// Of the first row among all.
     first: usize,
     rows: usize,
@@ -84,6 +96,12 @@ struct Panel<'a> {
     /// Whether two weights that one 16-bit sum holds are both -128.
     #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "only SMLAL2 sums in 16 bits"))]
     extreme: bool,
+    /// Sum of each output's weights, zero points not subtracted.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 shifts the activations"))]
+    sums: &'a [i32],
+    /// For each step, the largest unsigned value with which no sum of two products saturates; for kernels with limits.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only VPMADDUBSW saturates"))]
+    limits: &'a [u8],
     /// First output.
     column: usize,
 }

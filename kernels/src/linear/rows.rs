@@ -61,6 +61,7 @@ impl Rows for Matrix<'_> {
 pub struct Scratch {
     rows: Vec<Line>,
     sums: Vec<i32>,
+    maxima: Vec<u8>,
     spill: Vec<Line>,
     /// A row put together from small pieces.
     row: Vec<i8>,
@@ -92,28 +93,40 @@ pub unsafe trait Value: Copy {}
 // SAFETY: an integer.
 unsafe impl Value for i8 {}
 // SAFETY: an integer.
-unsafe impl Value for i16 {}
+unsafe impl Value for u8 {}
 // SAFETY: an integer.
 unsafe impl Value for i32 {}
 // SAFETY: a float.
 unsafe impl Value for f32 {}
 
 /// What activations are packed as.
-pub(super) trait Activation: Value + Into<i32> {
-    fn widen<const N: usize>(values: [i8; N]) -> [Self; N];
+pub(super) trait Activation: Value {
+    /// Packs values; zeros stand for whatever has zero weights.
+    fn pack<const N: usize>(values: [i8; N]) -> [Self; N];
+
+    /// The activation itself.
+    fn signed(self) -> i32;
 }
 
 impl Activation for i8 {
     #[inline(always)]
-    fn widen<const N: usize>(values: [i8; N]) -> [i8; N] {
+    fn pack<const N: usize>(values: [i8; N]) -> [i8; N] {
         values
+    }
+
+    fn signed(self) -> i32 {
+        self.into()
     }
 }
 
-impl Activation for i16 {
+impl Activation for u8 {
     #[inline(always)]
-    fn widen<const N: usize>(values: [i8; N]) -> [i16; N] {
-        values.map(i16::from)
+    fn pack<const N: usize>(values: [i8; N]) -> [u8; N] {
+        values.map(|value| value as u8 ^ 0x80)
+    }
+
+    fn signed(self) -> i32 {
+        i32::from(self) - 128
     }
 }
 
@@ -147,11 +160,16 @@ impl Scratch {
                 let tile = &values[start * steps * K::STEP..][..size * steps * K::STEP];
                 self.sums.extend((0..size).map(|row| {
                     let steps = tile[row * K::STEP..].chunks(size * K::STEP);
-                    steps.flat_map(|step| &step[..K::STEP]).map(|&value| value.into()).sum::<i32>()
+                    steps.flat_map(|step| &step[..K::STEP]).map(|&value| value.signed()).sum::<i32>()
                 }));
             });
         }
-        let block = Block { values, sums: &self.sums, first, rows: count, steps };
+        if K::LIMITS {
+            self.maxima.resize(count * steps, 0);
+            // SAFETY: the CPU has the kernel's instruction set, as weights are packed for it.
+            unsafe { K::maxima(values, count, steps, &mut self.maxima) };
+        }
+        let block = Block { values, sums: &self.sums, maxima: &self.maxima, first, rows: count, steps };
         (block, view(&mut self.spill, count * K::COLUMNS))
     }
 }
@@ -199,14 +217,14 @@ impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
         assert!(end < self.steps.len() + self.stride, "linear: a piece fits its row");
         for (index, step) in steps.iter().enumerate() {
             // SAFETY: `index * stride` is at most `end - stride`, which is less than the length.
-            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::widen(*step) };
+            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::pack(*step) };
         }
         let left = std::mem::take(&mut self.steps);
         self.steps = left.get_mut(end..).unwrap_or_default();
         if !rest.is_empty() {
             let mut step = [0; STEP];
             append(rest, &mut &mut step[..]);
-            self.steps[0] = V::widen(step);
+            self.steps[0] = V::pack(step);
         }
     }
 }

@@ -14,7 +14,11 @@ pub struct Weights {
     /// Empty, or one an output.
     zero_points: Vec<i32>,
     sums: Vec<i32>,
+    /// As `sums`, zero points not subtracted.
+    plain_sums: Vec<i32>,
     extreme: bool,
+    /// See [`Panel::limits`]: those of a panel together.
+    limits: Vec<u8>,
 }
 
 /// The constants of a [`Kernel`].
@@ -22,11 +26,12 @@ pub(super) struct Layout {
     columns: usize,
     step: usize,
     run: usize,
+    limits: bool,
 }
 
 impl Layout {
     pub(super) const fn of<K: Kernel>() -> Layout {
-        Layout { columns: K::COLUMNS, step: K::STEP, run: K::RUN }
+        Layout { columns: K::COLUMNS, step: K::STEP, run: K::RUN, limits: K::LIMITS }
     }
 }
 
@@ -44,10 +49,10 @@ impl Weights {
             &[one] => i32::from(one),
             each => i32::from(each[output]),
         };
-        let Layout { columns, step, run } = layout(set);
+        let Layout { columns, step, run, limits } = layout(set);
         let packed_depth = depth.next_multiple_of(step);
         let mut packed = vec![0; outputs.next_multiple_of(columns) * packed_depth];
-        let mut sums = Vec::with_capacity(outputs);
+        let (mut sums, mut plain_sums) = (Vec::with_capacity(outputs), Vec::with_capacity(outputs));
         let mut extreme = false;
         for output in 0..outputs {
             let weights = &weights[output * depth..][..depth];
@@ -58,11 +63,13 @@ impl Weights {
                 let pair = |at: usize| run_weights[at] == -128 && run_weights.get(at + run / 2) == Some(&-128);
                 extreme |= (0..(run / 2).min(run_weights.len())).any(pair);
             }
-            sums.push(weights.iter().map(|&weight| i32::from(weight)).sum::<i32>() - zero_point(output) * depth as i32);
+            plain_sums.push(weights.iter().map(|&weight| i32::from(weight)).sum::<i32>());
+            sums.push(plain_sums[output] - zero_point(output) * depth as i32);
         }
+        let limits = if limits { packed.chunks_exact(columns * step).map(limit).collect() } else { Vec::new() };
         let zero_points =
             if zero_points.iter().all(|&zero_point| zero_point == 0) { Vec::new() } else { (0..outputs).map(zero_point).collect() };
-        Weights { set, outputs, depth, packed, zero_points, sums, extreme }
+        Weights { set, outputs, depth, packed, zero_points, sums, plain_sums, extreme, limits }
     }
 
     /// Sum over the depth of `weight - zero point`, for each output. Rows with a zero point of their own need `-sums * zero point`
@@ -88,7 +95,8 @@ impl Weights {
 
     /// Memory that the weights take.
     pub fn bytes(&self) -> usize {
-        self.packed.len() + (self.zero_points.len() + self.sums.len()) * size_of::<i32>()
+        let words = self.zero_points.len() + self.sums.len() + self.plain_sums.len();
+        self.packed.len() + self.limits.len() + words * size_of::<i32>()
     }
 
     pub(super) fn has_zero_points(&self) -> bool {
@@ -97,12 +105,25 @@ impl Weights {
 
     /// The panel that starts at output `column`.
     pub(super) fn panel<K: Kernel>(&self, column: usize) -> Panel<'_> {
-        let packed_depth = self.depth.next_multiple_of(K::STEP);
+        let (packed_depth, end) = (self.depth.next_multiple_of(K::STEP), self.outputs.min(column + K::COLUMNS));
+        let steps = packed_depth / K::STEP;
         Panel {
             weights: &self.packed[column * packed_depth..][..K::COLUMNS * packed_depth],
-            zero_points: self.zero_points.get(column..self.outputs.min(column + K::COLUMNS)).unwrap_or_default(),
+            zero_points: self.zero_points.get(column..end).unwrap_or_default(),
             extreme: self.extreme,
+            sums: &self.plain_sums[column..end],
+            limits: if K::LIMITS { &self.limits[column / K::COLUMNS * steps..][..steps] } else { &[] },
             column,
         }
     }
+}
+
+/// The largest unsigned value whose products with two neighbours of `weights` never leave 16 bits when added.
+fn limit(weights: &[i8]) -> u8 {
+    let most = weights.as_chunks::<2>().0.iter().map(|&[a, b]| {
+        let (a, b) = (i32::from(a), i32::from(b));
+        // One of the values may be 0.
+        (a.max(0) + b.max(0)).max(-(a.min(0) + b.min(0)))
+    });
+    (i32::from(i16::MAX) / most.max().unwrap_or(0).max(1)).min(255) as u8
 }
