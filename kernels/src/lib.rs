@@ -7,6 +7,7 @@
 pub mod convolution;
 mod cpu;
 pub mod image;
+pub mod int4;
 pub mod linear;
 pub mod pool;
 pub mod quant;

@@ -9,8 +9,11 @@ mod neon;
 use avx2::Avx2 as Lanes;
 #[cfg(target_arch = "aarch64")]
 use neon::Neon as Lanes;
+/// Elsewhere there is no vector code.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 trait Lanes {}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+impl<T> Lanes for T {}
 
 use super::rows::Value;
 use std::ops::Range;
