@@ -9,11 +9,11 @@ mod tests;
 pub use rows::QuantizedRows;
 
 use crate::InstructionSet;
-use crate::linear::{self, Block, Kernel, Line, Matrix, PANEL, Panel, Raw, Visit, pack_tiles, view, with_kernel};
+use crate::linear::{self, Accumulate, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel};
 use std::ops::Range;
 
 /// Rows that are multiplied at a time: the panels of weights are widened once for them.
-const BLOCK_ROWS: usize = 48;
+const BLOCK_ROWS: usize = 96;
 
 /// Weights packed once at load.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +67,6 @@ pub struct Scratch {
     values: Vec<Line>,
     weights: Vec<Line>,
     maxima: Vec<u8>,
-    results: Vec<i32>,
     totals: Vec<f32>,
     line: Vec<i8>,
 }
@@ -171,7 +170,7 @@ impl Visit for Columns {
     }
 }
 
-/// `out[row][output] = bias + sum over the blocks of (exact sum of the block) * (row's scale * weights' scale)`, the blocks added
+/// `out[row][output] = bias + sum over the blocks of (exact sum of the block) * (row's scale * weights' scale)`, added to the bias
 /// in order, each operation rounded to `f32`. `bias` is empty or one an output; `out` as in [`linear::multiply`].
 ///
 /// # Panics
@@ -251,7 +250,7 @@ impl Product<'_> {
 
     /// Multiplies the packed rows by one panel of weights.
     fn panel<K: Kernel>(&mut self, first: usize, count: usize, column: usize) {
-        let Scratch { values, weights, maxima, results, totals, .. } = &mut *self.scratch;
+        let Scratch { values, weights, maxima, totals, .. } = &mut *self.scratch;
         let (block, blocks) = (self.rows.block(), self.rows.blocks());
         let (steps, panel) = (block / K::STEP, column / K::COLUMNS);
         let values: &[K::Value] = view(values, count * blocks * block);
@@ -264,9 +263,22 @@ impl Product<'_> {
                 wide
             }
         };
-        results.resize(count * K::COLUMNS, 0);
-        totals.clear();
-        totals.resize(count * K::COLUMNS, 0.0);
+        let width = K::COLUMNS.min(self.outputs.end - column);
+        let out = &mut self.out[(first - self.range.start) * self.stride + (column - self.outputs.start)..];
+        // The totals of a whole panel are in place.
+        let (target, stride) = if width == K::COLUMNS {
+            (&mut *out, self.stride)
+        } else {
+            totals.resize(count * K::COLUMNS, 0.0);
+            (totals.as_mut_slice(), K::COLUMNS)
+        };
+        for row in target.chunks_mut(stride).take(count) {
+            match self.bias.get(column..column + width) {
+                Some(bias) => row[..width].copy_from_slice(bias),
+                None => row[..width].fill(0.0),
+            }
+        }
+        let target = target.as_mut_ptr();
         let limits = match (K::LIMITS, self.weights.limits.as_slice()) {
             (false, _) => &[],
             // Of 4 bits none is large enough to saturate a sum.
@@ -284,7 +296,10 @@ impl Product<'_> {
                 None => &[],
             };
             let mut sums = [0; PANEL];
-            sums.iter_mut().zip(&self.weights.sums[at..at + K::COLUMNS]).for_each(|(wide, &sum)| *wide = sum.into());
+            // Kernels without limits take the activations as they are.
+            if K::LIMITS {
+                sums.iter_mut().zip(&self.weights.sums[at..at + K::COLUMNS]).for_each(|(wide, &sum)| *wide = sum.into());
+            }
             let rows = Block {
                 values: &values[index * count * block..][..count * block],
                 sums: if zero_points.is_empty() { &[] } else { &self.rows.sums(index)[first..first + count] },
@@ -301,21 +316,14 @@ impl Product<'_> {
                 limits: if limits.len() > steps { &limits[index * steps..][..steps] } else { limits },
                 column: 0,
             };
-            // SAFETY: rows and weights are packed for the kernel, whose instruction set the CPU has; `results` has room for them.
-            unsafe { K::panel(&rows, &weights, &Raw { bias: &[] }, results.as_mut_ptr(), K::COLUMNS) };
-            let scales = &self.weights.scales[at..at + K::COLUMNS];
-            let rows = totals.chunks_exact_mut(K::COLUMNS).zip(results.chunks_exact(K::COLUMNS));
-            for ((totals, results), &row_scale) in rows.zip(&self.rows.scales(index)[first..]) {
-                for ((total, &result), &scale) in totals.iter_mut().zip(results).zip(scales) {
-                    *total += result as f32 * (row_scale * scale);
-                }
-            }
+            let scales = (&self.weights.scales[at..at + K::COLUMNS], &self.rows.scales(index)[first..first + count]);
+            // SAFETY: rows and weights are packed for the kernel, whose instruction set the CPU has; `multiply` and the lines above
+            // have seen to it that at `target` are as many rows, as long as a panel is wide.
+            unsafe { K::panel(&rows, &weights, &Accumulate::new(scales.0, scales.1, target, stride), target, stride) };
         }
-        let width = K::COLUMNS.min(self.outputs.end - column);
-        let start = (first - self.range.start) * self.stride + (column - self.outputs.start);
-        for (out, totals) in self.out[start..].chunks_mut(self.stride).zip(totals.chunks_exact(K::COLUMNS)) {
-            for (index, (out, total)) in out[..width].iter_mut().zip(totals).enumerate() {
-                *out = total + self.bias.get(column + index).copied().unwrap_or(0.0);
+        if width < K::COLUMNS {
+            for (out, totals) in out.chunks_mut(self.stride).zip(totals.chunks_exact(K::COLUMNS)) {
+                out[..width].copy_from_slice(&totals[..width]);
             }
         }
     }

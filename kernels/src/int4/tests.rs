@@ -42,7 +42,8 @@ fn check(rows: usize, outputs: usize, depth: usize, block: usize, bits: u32, asy
     let expected: Vec<f32> = (0..rows)
         .flat_map(|row| (0..outputs).map(move |output| (row, output)))
         .map(|(row, output)| {
-            let mut total = 0.0;
+            let start = bias.get(output).copied().unwrap_or(0.0);
+            let mut total = start;
             for index in 0..blocks {
                 let value = |at: usize| i32::from(quantized.values()[row * blocks * block + at]);
                 let sum: i32 = (index * block..(index + 1) * block).map(|at| value(at) * weight(output, at)).sum();
@@ -55,8 +56,8 @@ fn check(rows: usize, outputs: usize, depth: usize, block: usize, bits: u32, asy
                 .sum();
             // Half a step of the largest value times the weights, at most 0.1 * 256 each.
             let bound = 3.0 / 254.0 * depth as f64 * 0.1 * f64::from(1 << bits);
-            assert!((f64::from(total) - exact).abs() <= bound, "{total} for {exact}");
-            total + bias.get(output).copied().unwrap_or(0.0)
+            assert!((f64::from(total - start) - exact).abs() <= bound, "{total} for {exact}");
+            total
         })
         .collect();
 

@@ -19,6 +19,7 @@ mod scalar;
 mod tests;
 mod weights;
 
+pub(crate) use finish::Accumulate;
 pub use finish::{Finish, Float, Raw, Requantize};
 use rows::Activation;
 pub(crate) use rows::{Line, pack_tiles, view};
