@@ -145,12 +145,14 @@ pub fn multiply<F: Finish>(
         "linear: no outputs {outputs:?} in {}",
         weights.outputs()
     );
-    finish.check(rows.count(), weights.outputs());
-    if rows.count() == 0 || outputs.is_empty() {
+    // Asked once, for what follows relies on it.
+    let count = rows.count();
+    finish.check(count, weights.outputs());
+    if count == 0 || outputs.is_empty() {
         return;
     }
-    assert!(stride >= outputs.len() && out.len() >= (rows.count() - 1) * stride + outputs.len(), "linear: the target is too short");
-    with_kernel(weights.set(), Product { weights, outputs, rows, finish, out, stride, scratch });
+    assert!(stride >= outputs.len() && out.len() >= (count - 1) * stride + outputs.len(), "linear: the target is too short");
+    with_kernel(weights.set(), Product { weights, outputs, rows, count, finish, out, stride, scratch });
 }
 
 /// The arguments of [`multiply`].
@@ -158,6 +160,7 @@ struct Product<'a, R, F: Finish> {
     weights: &'a Weights,
     outputs: Range<usize>,
     rows: &'a R,
+    count: usize,
     finish: &'a F,
     out: &'a mut [F::Output],
     stride: usize,
@@ -168,13 +171,13 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
     type Output = ();
 
     fn visit<K: Kernel>(self) {
-        let Product { weights, outputs, rows, finish, out, stride, scratch } = self;
+        let Product { weights, outputs, rows, count: total, finish, out, stride, scratch } = self;
         let steps = weights.depth().div_ceil(K::STEP);
         let row_bytes = steps * K::STEP * size_of::<K::Value>();
         let most = (BLOCK_BYTES / row_bytes.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
         let mut first = 0;
-        while first < rows.count() {
-            let count = most.min(rows.count() - first);
+        while first < total {
+            let count = most.min(total - first);
             let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
             for column in outputs.clone().step_by(K::COLUMNS) {
                 let panel = weights.panel::<K>(column);
