@@ -9,6 +9,7 @@ pub mod convolution;
 mod cpu;
 pub mod depthwise;
 pub mod image;
+pub mod int4;
 pub mod linear;
 pub mod pointwise;
 pub mod pool;

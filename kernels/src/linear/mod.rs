@@ -19,7 +19,10 @@ mod scalar;
 mod tests;
 mod weights;
 
+pub(crate) use finish::Accumulate;
 pub use finish::{Finish, Float, Raw, Requantize};
+use rows::Activation;
+pub(crate) use rows::{Line, pack_tiles, view};
 pub use rows::{Matrix, Rows, Scratch};
 pub use weights::Weights;
 
@@ -41,9 +44,9 @@ pub const PANEL: usize = 16;
 ///
 /// With `R` rows in a tile, rows are packed as `[steps][R][STEP]`, weights of a panel as `[depth / RUN][COLUMNS][RUN]`; both are
 /// filled up with what is multiplied by zero.
-trait Kernel {
+pub(crate) trait Kernel {
     /// What a packed activation is.
-    type Value: rows::Activation;
+    type Value: Activation;
     /// Rows of a full tile; the rest of a block is divided into tiles of 4, 2 and 1.
     const ROWS: usize;
     /// Outputs of a panel; divides [`PANEL`].
@@ -64,46 +67,46 @@ trait Kernel {
     /// One panel of weights times a block of rows.
     ///
     /// # Safety
-    /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`run`] makes them. At `out` begin as
+    /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`multiply`] makes them. At `out` begin as
     /// many rows as the block has, `stride` apart, with room for a whole panel each.
     unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize);
 }
 
 /// Packed rows.
 #[derive(Clone, Copy)]
-struct Block<'a, V> {
+pub(crate) struct Block<'a, V> {
     /// Tiles one after the other.
-    values: &'a [V],
+    pub(crate) values: &'a [V],
     /// Sum of each row; empty if no weight has a zero point.
-    sums: &'a [i32],
+    pub(crate) sums: &'a [i32],
     /// Largest value of each step of a tile, `steps` of them for each row of which the tile's first ones count; for kernels with
     /// limits.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only VPMADDUBSW saturates"))]
-    maxima: &'a [u8],
+    pub(crate) maxima: &'a [u8],
     /// Of the first row among all.
-    first: usize,
-    rows: usize,
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
     /// Depth in steps.
-    steps: usize,
+    pub(crate) steps: usize,
 }
 
 /// The weights of some neighbouring outputs.
 #[derive(Clone, Copy)]
-struct Panel<'a> {
-    weights: &'a [i8],
+pub(crate) struct Panel<'a> {
+    pub(crate) weights: &'a [i8],
     /// Empty, or one for each output that there is.
-    zero_points: &'a [i32],
+    pub(crate) zero_points: &'a [i32],
     /// Whether two weights that one 16-bit sum holds are both -128.
     #[cfg_attr(not(target_arch = "aarch64"), expect(dead_code, reason = "only SMLAL2 sums in 16 bits"))]
-    extreme: bool,
+    pub(crate) extreme: bool,
     /// Sum of each output's weights, zero points not subtracted.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX2 shifts the activations"))]
-    sums: &'a [i32],
+    pub(crate) sums: &'a [i32],
     /// For each step, the largest unsigned value with which no sum of two products saturates; for kernels with limits.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only VPMADDUBSW saturates"))]
-    limits: &'a [u8],
+    pub(crate) limits: &'a [u8],
     /// First output.
-    column: usize,
+    pub(crate) column: usize,
 }
 
 impl<V> Block<'_, V> {
@@ -142,72 +145,79 @@ pub fn multiply<F: Finish>(
         "linear: no outputs {outputs:?} in {}",
         weights.outputs()
     );
-    finish.check(rows.count(), weights.outputs());
-    if rows.count() == 0 || outputs.is_empty() {
+    // Asked once, for what follows relies on it.
+    let count = rows.count();
+    finish.check(count, weights.outputs());
+    if count == 0 || outputs.is_empty() {
         return;
     }
-    assert!(stride >= outputs.len() && out.len() >= (rows.count() - 1) * stride + outputs.len(), "linear: the target is too short");
-    match weights.set().0 {
-        Kind::Scalar => run::<scalar::Scalar, F>(weights, outputs, rows, finish, out, stride, scratch),
-        #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Widening) => run::<neon::Neon, F>(weights, outputs, rows, finish, out, stride, scratch),
-        #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Dot) => run::<dot::Dot, F>(weights, outputs, rows, finish, out, stride, scratch),
-        #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Matrix) => run::<matrix::Matrix, F>(weights, outputs, rows, finish, out, stride, scratch),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => run::<avx2::Avx2, F>(weights, outputs, rows, finish, out, stride, scratch),
-    }
+    assert!(stride >= outputs.len() && out.len() >= (count - 1) * stride + outputs.len(), "linear: the target is too short");
+    with_kernel(weights.set(), Product { weights, outputs, rows, count, finish, out, stride, scratch });
 }
 
-/// [`multiply`] by one kernel; the instruction set that `weights` were packed for is the kernel's.
-fn run<K: Kernel, F: Finish>(
-    weights: &Weights,
+/// The arguments of [`multiply`].
+struct Product<'a, R, F: Finish> {
+    weights: &'a Weights,
     outputs: Range<usize>,
-    rows: &impl Rows,
-    finish: &F,
-    out: &mut [F::Output],
+    rows: &'a R,
+    count: usize,
+    finish: &'a F,
+    out: &'a mut [F::Output],
     stride: usize,
-    scratch: &mut Scratch,
-) {
-    let steps = weights.depth().div_ceil(K::STEP);
-    let row_bytes = steps * K::STEP * size_of::<K::Value>();
-    let most = (BLOCK_BYTES / row_bytes.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
-    let mut first = 0;
-    while first < rows.count() {
-        let count = most.min(rows.count() - first);
-        let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
-        for column in outputs.clone().step_by(K::COLUMNS) {
-            let panel = weights.panel::<K>(column);
-            let width = K::COLUMNS.min(outputs.end - column);
-            let out = &mut out[first * stride + (column - outputs.start)..];
-            if width == K::COLUMNS {
-                // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
-                // that `out` holds each row.
-                unsafe { K::panel(&block, &panel, finish, out.as_mut_ptr(), stride) };
-            } else {
-                // SAFETY: as above; the spill has room for a panel of these rows.
-                unsafe { K::panel(&block, &panel, finish, spill.as_mut_ptr(), K::COLUMNS) };
-                for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
-                    out[..width].copy_from_slice(&spilt[..width]);
+    scratch: &'a mut Scratch,
+}
+
+impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
+    type Output = ();
+
+    fn visit<K: Kernel>(self) {
+        let Product { weights, outputs, rows, count: total, finish, out, stride, scratch } = self;
+        let steps = weights.depth().div_ceil(K::STEP);
+        let row_bytes = steps * K::STEP * size_of::<K::Value>();
+        let most = (BLOCK_BYTES / row_bytes.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
+        let mut first = 0;
+        while first < total {
+            let count = most.min(total - first);
+            let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
+            for column in outputs.clone().step_by(K::COLUMNS) {
+                let panel = weights.panel::<K>(column);
+                let width = K::COLUMNS.min(outputs.end - column);
+                let out = &mut out[first * stride + (column - outputs.start)..];
+                if width == K::COLUMNS {
+                    // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
+                    // that `out` holds each row.
+                    unsafe { K::panel(&block, &panel, finish, out.as_mut_ptr(), stride) };
+                } else {
+                    // SAFETY: as above; the spill has room for a panel of these rows.
+                    unsafe { K::panel(&block, &panel, finish, spill.as_mut_ptr(), K::COLUMNS) };
+                    for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
+                        out[..width].copy_from_slice(&spilt[..width]);
+                    }
                 }
             }
+            first += count;
         }
-        first += count;
     }
 }
 
-/// The shapes in which `set` keeps weights.
-fn layout(set: InstructionSet) -> weights::Layout {
+/// What is done with the kernel of an instruction set.
+pub(crate) trait Visit {
+    type Output;
+
+    fn visit<K: Kernel>(self) -> Self::Output;
+}
+
+/// Calls `visitor` with the kernel for `set`: the CPU has its instructions, since it has the set.
+pub(crate) fn with_kernel<V: Visit>(set: InstructionSet, visitor: V) -> V::Output {
     match set.0 {
-        Kind::Scalar => weights::Layout::of::<scalar::Scalar>(),
+        Kind::Scalar => visitor.visit::<scalar::Scalar>(),
         #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Widening) => weights::Layout::of::<neon::Neon>(),
+        Kind::Neon(Products::Widening) => visitor.visit::<neon::Neon>(),
         #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Dot) => weights::Layout::of::<dot::Dot>(),
+        Kind::Neon(Products::Dot) => visitor.visit::<dot::Dot>(),
         #[cfg(target_arch = "aarch64")]
-        Kind::Neon(Products::Matrix) => weights::Layout::of::<matrix::Matrix>(),
+        Kind::Neon(Products::Matrix) => visitor.visit::<matrix::Matrix>(),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => weights::Layout::of::<avx2::Avx2>(),
+        Kind::Avx2 => visitor.visit::<avx2::Avx2>(),
     }
 }

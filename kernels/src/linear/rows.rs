@@ -72,10 +72,10 @@ pub struct Scratch {
 /// A cache line, so that no packed vector straddles two.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read as the values packed into it")] [i8; 64]);
+pub(crate) struct Line(#[expect(dead_code, reason = "read as the values packed into it")] [i8; 64]);
 
 /// The first `length` values of `lines`, which grow to hold them.
-fn view<T: Value>(lines: &mut Vec<Line>, length: usize) -> &mut [T] {
+pub(crate) fn view<T: Value>(lines: &mut Vec<Line>, length: usize) -> &mut [T] {
     let count = (length * size_of::<T>()).div_ceil(size_of::<Line>());
     if lines.len() < count {
         lines.resize(count, Line([0; 64]));
@@ -100,7 +100,7 @@ unsafe impl Value for i32 {}
 unsafe impl Value for f32 {}
 
 /// What activations are packed as.
-pub(super) trait Activation: Value {
+pub(crate) trait Activation: Value {
     /// Packs values; zeros stand for whatever has zero weights.
     fn pack<const N: usize>(values: [i8; N]) -> [Self; N];
 
@@ -148,12 +148,7 @@ impl Scratch {
         with_sums: bool,
     ) -> (Block<'_, K::Value>, &mut [T]) {
         let values: &mut [K::Value] = view(&mut self.rows, count * steps * K::STEP);
-        // The kernels' steps, known when compiled.
-        match K::STEP {
-            8 => pack_tiles::<K, 8>(rows, first, count, steps, values, &mut self.row),
-            16 => pack_tiles::<K, 16>(rows, first, count, steps, values, &mut self.row),
-            _ => unreachable!("steps of kernels"),
-        }
+        pack_tiles::<K>(rows, first, count, steps, values, &mut self.row);
         self.sums.clear();
         if with_sums {
             Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
@@ -175,8 +170,25 @@ impl Scratch {
 }
 
 /// Fills the tiles of `values`; `line` is for rows that come in small pieces.
+#[inline]
+pub(crate) fn pack_tiles<K: Kernel>(
+    rows: &impl Rows,
+    first: usize,
+    count: usize,
+    steps: usize,
+    values: &mut [K::Value],
+    line: &mut Vec<i8>,
+) {
+    // The kernels' steps, known when compiled.
+    match K::STEP {
+        8 => pack_steps::<K, 8>(rows, first, count, steps, values, line),
+        16 => pack_steps::<K, 16>(rows, first, count, steps, values, line),
+        _ => unreachable!("steps of kernels"),
+    }
+}
+
 #[inline(always)]
-fn pack_tiles<K: Kernel, const STEP: usize>(
+fn pack_steps<K: Kernel, const STEP: usize>(
     rows: &impl Rows,
     first: usize,
     count: usize,

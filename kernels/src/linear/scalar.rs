@@ -45,7 +45,7 @@ unsafe fn tile<const R: usize, F: Finish>(
         for (step, weights) in weights.as_chunks::<COLUMNS>().0.iter().enumerate() {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = i16::from(values[row * STEP + step]);
-                *sums = array::from_fn(|column| sums[column] + i32::from(value * i16::from(weights[column])));
+                *sums = array::from_fn(|column| sums[column].wrapping_add(i32::from(value * i16::from(weights[column]))));
             }
         }
     }

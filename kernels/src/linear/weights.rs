@@ -1,6 +1,6 @@
 //! Weights in the order in which the inner loop of an instruction set reads them.
 
-use super::{Kernel, Panel, layout};
+use super::{Kernel, Panel, Visit, with_kernel};
 use crate::InstructionSet;
 
 /// The weights of a matrix product or of one group of a convolution, packed once at load.
@@ -22,15 +22,19 @@ pub struct Weights {
 }
 
 /// The constants of a [`Kernel`].
-pub(super) struct Layout {
+struct Layout {
     columns: usize,
     step: usize,
     run: usize,
     limits: bool,
 }
 
-impl Layout {
-    pub(super) const fn of<K: Kernel>() -> Layout {
+struct LayoutOf;
+
+impl Visit for LayoutOf {
+    type Output = Layout;
+
+    fn visit<K: Kernel>(self) -> Layout {
         Layout { columns: K::COLUMNS, step: K::STEP, run: K::RUN, limits: K::LIMITS }
     }
 }
@@ -49,7 +53,7 @@ impl Weights {
             &[one] => i32::from(one),
             each => i32::from(each[output]),
         };
-        let Layout { columns, step, run, limits } = layout(set);
+        let Layout { columns, step, run, limits } = with_kernel(set, LayoutOf);
         let packed_depth = depth.next_multiple_of(step);
         let mut packed = vec![0; outputs.next_multiple_of(columns) * packed_depth];
         let (mut sums, mut plain_sums) = (Vec::with_capacity(outputs), Vec::with_capacity(outputs));
@@ -97,6 +101,11 @@ impl Weights {
     pub fn bytes(&self) -> usize {
         let words = self.zero_points.len() + self.sums.len() + self.plain_sums.len();
         self.packed.len() + self.limits.len() + words * size_of::<i32>()
+    }
+
+    /// The packed weights, the limits, and whether they are extreme.
+    pub(crate) fn into_parts(self) -> (Vec<i8>, Vec<u8>, bool) {
+        (self.packed, self.limits, self.extreme)
     }
 
     pub(super) fn has_zero_points(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Sums finished for AVX2: 16 outputs of a row.
 
-use super::{Float, Raw, Requantize, lanes, row_scale};
+use super::{Accumulate, Float, Raw, Requantize, lanes, row_scale};
 use std::arch::x86_64::*;
 
 /// The vector code of a [`Finish`].
@@ -64,6 +64,28 @@ impl Avx2 for Float<'_> {
         [0, 1].map(|half| {
             let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
             _mm256_add_ps(product, bias[half])
+        })
+    }
+}
+
+impl Avx2 for Accumulate<'_> {
+    type Columns = [__m256; 2];
+    type Results = [__m256; 2];
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn columns(&self, output: usize) -> Self::Columns {
+        floats(lanes(self.scale, output, 0.0))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn finish(&self, scale: [__m256; 2], row: usize, sums: [__m256i; 2]) -> Self::Results {
+        let row_scale = _mm256_set1_ps(self.row_scale[row]);
+        [0, 1].map(|half| {
+            let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
+            // SAFETY: by the contract of `new`.
+            unsafe { _mm256_add_ps(_mm256_loadu_ps(self.total(row, 8 * half)), product) }
         })
     }
 }

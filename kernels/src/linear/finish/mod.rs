@@ -9,15 +9,18 @@ mod neon;
 use avx2::Avx2 as Lanes;
 #[cfg(target_arch = "aarch64")]
 use neon::Neon as Lanes;
+/// Elsewhere there is no vector code.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 trait Lanes {}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+impl<T> Lanes for T {}
 
 use super::rows::Value;
 use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
 #[allow(private_bounds, reason = "the vector code of the three is this module's own")]
-pub trait Finish: Lanes + Copy + Sync {
+pub trait Finish: Lanes + Copy {
     /// What the product consists of.
     type Output: Value + Default + Send + Sync;
 
@@ -71,6 +74,33 @@ pub struct Raw<'a> {
     pub bias: &'a [i32],
 }
 
+/// `total + sum * (row_scale * scale)`, each operation rounded to `f32`: blocks of one sum added up, for `int4`.
+#[derive(Clone, Copy)]
+pub(crate) struct Accumulate<'a> {
+    /// One an output of a single panel.
+    pub(crate) scale: &'a [f32],
+    /// One a row.
+    pub(crate) row_scale: &'a [f32],
+    /// Which the results replace: rows of the panel's outputs, `stride` apart.
+    totals: *const f32,
+    stride: usize,
+}
+
+impl<'a> Accumulate<'a> {
+    /// # Safety
+    /// At `totals` are rows as long as `scale`, `stride` apart, one for each of `row_scale`, while this is used; the kernel's panel
+    /// is as wide.
+    pub(crate) unsafe fn new(scale: &'a [f32], row_scale: &'a [f32], totals: *const f32, stride: usize) -> Accumulate<'a> {
+        Accumulate { scale, row_scale, totals, stride }
+    }
+
+    /// Where the total of a row and an output is.
+    #[inline(always)]
+    fn total(&self, row: usize, output: usize) -> *const f32 {
+        self.totals.wrapping_add(row * self.stride + output)
+    }
+}
+
 impl Finish for Requantize<'_> {
     type Output = i8;
 
@@ -122,6 +152,30 @@ impl Finish for Float<'_> {
         check("scales", self.scale.len(), &[1, outputs]);
         check("row scales", self.row_scale.len(), &[0, rows]);
         check("biases", self.bias.len(), &[0, 1, outputs]);
+    }
+}
+
+impl Finish for Accumulate<'_> {
+    type Output = f32;
+
+    fn bias(&self) -> &[i32] {
+        &[]
+    }
+
+    #[inline]
+    fn one(&self, row: usize, output: usize, sum: i32) -> f32 {
+        // SAFETY: by the contract of `new`.
+        let total = unsafe { *self.total(row, output) };
+        total + sum as f32 * (self.row_scale[row] * self.scale[output])
+    }
+
+    fn outputs(&self, _outputs: Range<usize>) -> Self {
+        *self
+    }
+
+    fn check(&self, rows: usize, outputs: usize) {
+        check("row scales", self.row_scale.len(), &[rows]);
+        check("scales", self.scale.len(), &[outputs]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sums finished for NEON: 8 at a time, from one row or, in halves, from two.
 
-use super::{Float, Raw, Requantize, lanes, row_scale};
+use super::{Accumulate, Float, Raw, Requantize, lanes, row_scale};
 use std::arch::aarch64::*;
 
 /// The vector code of a [`Finish`](super::Finish). NEON is in every CPU that Rust's aarch64 targets run on.
@@ -51,6 +51,28 @@ impl Neon for Float<'_> {
             let [scale, bias] = columns[half];
             // SAFETY: NEON is there.
             unsafe { vaddq_f32(vmulq_f32(vcvtq_f32_s32(sums[half]), vmulq_n_f32(scale, row_scale(self, rows[half]))), bias) }
+        })
+    }
+}
+
+impl Neon for Accumulate<'_> {
+    type Columns = (float32x4_t, usize);
+    type Results = [float32x4_t; 2];
+
+    #[inline(always)]
+    fn columns(&self, output: usize) -> (float32x4_t, usize) {
+        (floats(lanes(self.scale, output, 0.0)), output)
+    }
+
+    #[inline(always)]
+    fn finish(&self, columns: [(float32x4_t, usize); 2], rows: [usize; 2], sums: [int32x4_t; 2]) -> [float32x4_t; 2] {
+        [0, 1].map(|half| {
+            let (scale, output) = columns[half];
+            // SAFETY: NEON is there; the totals and the row's scale are by the contract of `new`.
+            unsafe {
+                let scale = vmulq_n_f32(scale, *self.row_scale.get_unchecked(rows[half]));
+                vaddq_f32(vld1q_f32(self.total(rows[half], output)), vmulq_f32(vcvtq_f32_s32(sums[half]), scale))
+            }
         })
     }
 }

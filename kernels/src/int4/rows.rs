@@ -1,0 +1,99 @@
+//! Float rows quantized to `i8` by blocks of their depth.
+
+/// Adding 1.5 * 2^23 to a small float leaves its nearest integer, ties to even, in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Rows of `i8` with a scale for each block: `round(value * (127 / largest))`, the scale `largest / 127`. Kept from call to call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuantizedRows {
+    count: usize,
+    depth: usize,
+    block: usize,
+    /// Rows of whole blocks, zeros after the depth.
+    values: Vec<i8>,
+    /// For each block, of each row, as the sums.
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl QuantizedRows {
+    /// None: to be filled by [`quantize`](QuantizedRows::quantize).
+    pub fn new() -> QuantizedRows {
+        QuantizedRows::default()
+    }
+
+    /// Quantizes `rows`, of `depth` floats each, in place of what was there. A block with a NaN or an infinity becomes NaN.
+    ///
+    /// # Panics
+    /// If `rows` is not whole rows, or a block is empty.
+    pub fn quantize(&mut self, rows: &[f32], depth: usize, block: usize) {
+        assert!(block > 0 && depth > 0 && rows.len().is_multiple_of(depth), "int4: whole rows of at least one value");
+        let (count, blocks) = (rows.len() / depth, depth.div_ceil(block));
+        (self.count, self.depth, self.block) = (count, depth, block);
+        self.values.clear();
+        self.values.resize(count * blocks * block, 0);
+        self.scales.resize(count * blocks, 0.0);
+        self.sums.resize(count * blocks, 0);
+        for (row, (source, target)) in rows.chunks_exact(depth).zip(self.values.chunks_exact_mut(blocks * block)).enumerate() {
+            for (index, (source, target)) in source.chunks(block).zip(target.chunks_exact_mut(block)).enumerate() {
+                let (scale, sum) = quantize(source, target);
+                self.scales[index * count + row] = scale;
+                self.sums[index * count + row] = sum;
+            }
+        }
+    }
+
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Values of a row.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Values that share a scale.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.depth.div_ceil(self.block)
+    }
+
+    pub(super) fn values(&self) -> &[i8] {
+        &self.values
+    }
+
+    /// Of block `index`, of each row.
+    pub(super) fn scales(&self, index: usize) -> &[f32] {
+        &self.scales[index * self.count..][..self.count]
+    }
+
+    /// Of block `index`, of each row.
+    pub(super) fn sums(&self, index: usize) -> &[i32] {
+        &self.sums[index * self.count..][..self.count]
+    }
+}
+
+/// Quantizes one block; its scale, and the sum of its integers.
+fn quantize(source: &[f32], target: &mut [i8]) -> (f32, i32) {
+    // As bits, positive floats are ordered as integers are, and a NaN is the largest: the comparison is exact in any order.
+    let largest = f32::from_bits(source.iter().fold(0, |largest, value| largest.max(value.to_bits() & i32::MAX as u32)));
+    if largest == 0.0 {
+        return (0.0, 0);
+    }
+    if !largest.is_finite() {
+        return (f32::NAN, 0);
+    }
+    // Of the smallest floats the quotient would be infinite.
+    let factor = (127.0 / largest).min(f32::MAX);
+    let mut sum = 0;
+    for (value, target) in source.iter().zip(target) {
+        let step = ((value * factor).clamp(-127.0, 127.0) + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+        *target = step as i8;
+        sum += step;
+    }
+    (largest / 127.0, sum)
+}
