@@ -61,9 +61,19 @@ impl Windows {
         self.output
     }
 
+    /// Windows of a picture: pixels of the output.
+    pub fn count(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
     /// Taps of a window.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
+    }
+
+    /// Whether window and pixel of the input are the same.
+    pub(crate) fn are_pixels(&self) -> bool {
+        (self.kernel, self.strides, self.input) == ([1, 1], [1, 1], self.output) && self.pads_begin == [0, 0]
     }
 
     /// Checks the lengths of what a kernel is given: a batch of pictures, and some rows of the output, counted over all of them.

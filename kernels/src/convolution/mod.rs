@@ -5,58 +5,37 @@
 #[cfg(test)]
 mod tests;
 
-use crate::InstructionSet;
 use crate::linear::{Finish, Matrix, Rows, Scratch, Weights, multiply};
+use crate::{InstructionSet, Windows};
 use std::mem;
 use std::ops::Range;
 
-/// Sizes of a convolution; pairs are height and width.
+/// What the weights of a convolution say about it; how the kernel moves over a picture is said by [`Windows`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    /// Of a picture.
-    pub input: [usize; 2],
-    /// Of the input, all groups together.
+pub struct Shape {
+    /// Channels of the input, all groups together.
     pub channels: usize,
-    /// Taps.
+    /// Channels of the result, all groups together.
+    pub outputs: usize,
+    /// Taps: height and width.
     pub kernel: [usize; 2],
-    /// Input pixels from one output pixel to the next.
-    pub strides: [usize; 2],
-    /// Input pixels from one tap to the next.
-    pub dilations: [usize; 2],
-    /// Pixels of padding: top, left, bottom, right.
-    pub pads: [usize; 4],
     /// Into which the channels and the outputs are divided.
     pub groups: usize,
 }
 
-impl Geometry {
-    /// Height and width of the result: 0 where the padded input is smaller than the kernel.
-    pub fn output(&self) -> [usize; 2] {
-        [0, 1].map(|axis| {
-            let reach = self.dilations[axis] * (self.kernel[axis] - 1) + 1;
-            let padded = self.input[axis] + self.pads[axis] + self.pads[axis + 2];
-            if padded < reach { 0 } else { (padded - reach) / self.strides[axis] + 1 }
-        })
-    }
-
-    /// Output pixels of a picture.
-    pub fn pixels(&self) -> usize {
-        self.output()[0] * self.output()[1]
-    }
-
-    /// Whether an output pixel is made of the input pixel at the same place alone.
-    fn is_pointwise(&self) -> bool {
-        (self.kernel, self.strides, self.pads) == ([1, 1], [1, 1], [0; 4])
+impl Shape {
+    /// Products in a sum: the taps of a group.
+    fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels / self.groups
     }
 }
 
-/// The packed weights of a convolution.
+/// The weights of a convolution, packed once for pictures of any size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Convolution {
-    geometry: Geometry,
+    shape: Shape,
     groups: Vec<Weights>,
     sums: Vec<i32>,
-    outputs: usize,
 }
 
 impl Convolution {
@@ -64,17 +43,14 @@ impl Convolution {
     /// [`Weights::pack`].
     ///
     /// # Panics
-    /// If a kernel, stride, dilation or the number of groups is 0, if channels or outputs are not whole groups, or if there are
-    /// not as many weights or zero points as that takes.
-    pub fn pack(set: InstructionSet, geometry: Geometry, weights: &[i8], outputs: usize, zero_points: &[i8]) -> Convolution {
-        let Geometry { kernel, strides, dilations, groups, channels, .. } = geometry;
-        assert!(
-            !kernel.contains(&0) && !strides.contains(&0) && !dilations.contains(&0) && groups > 0,
-            "convolution: kernel, strides, dilations and groups of at least 1"
-        );
+    /// If a size is 0, if channels or outputs are not whole groups, or if there are not as many weights or zero points as that
+    /// takes.
+    pub fn pack(set: InstructionSet, shape: Shape, weights: &[i8], zero_points: &[i8]) -> Convolution {
+        let Shape { channels, outputs, kernel, groups } = shape;
+        assert!(channels.min(outputs).min(kernel[0]).min(kernel[1]).min(groups) > 0, "convolution: no size of 0 in {shape:?}");
         assert!(channels.is_multiple_of(groups) && outputs.is_multiple_of(groups), "convolution: channels and outputs in whole groups");
         assert!([0, 1, outputs].contains(&zero_points.len()), "convolution: {} zero points for {outputs} outputs", zero_points.len());
-        let (depth, part) = (kernel[0] * kernel[1] * channels / groups, outputs / groups);
+        let (depth, part) = (shape.depth(), outputs / groups);
         assert_eq!(weights.len(), outputs * depth, "convolution: weights are outputs x kernel x channels of a group");
         let groups: Vec<Weights> = (0..groups)
             .map(|group| {
@@ -87,17 +63,12 @@ impl Convolution {
             })
             .collect();
         let sums = groups.iter().flat_map(Weights::sums).copied().collect();
-        Convolution { geometry, groups, sums, outputs }
+        Convolution { shape, groups, sums }
     }
 
-    /// The sizes that it was packed for.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// Channels of the result.
-    pub fn outputs(&self) -> usize {
-        self.outputs
+    /// What it was packed as.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// As [`Weights::sums`], for all outputs.
@@ -115,9 +86,12 @@ impl Convolution {
     /// subtract it from the rest is the bias's task, see [`sums`](Convolution::sums). Threads divide the pixels.
     ///
     /// # Panics
-    /// If the input is not whole pictures, or has not these pixels, or `out` not as many values; and as [`multiply`].
+    /// If the windows have another kernel, if the input is not whole pictures, or has not these pixels, or `out` not as many values;
+    /// and as [`multiply`].
+    #[expect(clippy::too_many_arguments, reason = "the operands of one operation, each used once")]
     pub fn run<F: Finish>(
         &self,
+        windows: &Windows,
         input: &[i8],
         zero_point: i8,
         pixels: Range<usize>,
@@ -125,17 +99,18 @@ impl Convolution {
         out: &mut [F::Output],
         scratch: &mut Scratch,
     ) {
-        let Geometry { input: [height, width], kernel, channels, groups, .. } = self.geometry;
-        let picture = height * width * channels;
-        assert!(input.len().is_multiple_of(picture.max(1)), "convolution: the input is whole pictures");
-        let most = input.len() / picture.max(1) * self.geometry.pixels();
+        let Shape { channels, outputs, kernel, groups } = self.shape;
+        assert_eq!(windows.kernel, kernel, "convolution: windows as large as the kernel");
+        let picture = windows.input[0] * windows.input[1] * channels;
+        assert!(input.len().is_multiple_of(picture), "convolution: the input is whole pictures");
+        let most = input.len() / picture * windows.count();
         assert!(pixels.start <= pixels.end && pixels.end <= most, "convolution: no pixels {pixels:?} in {most}");
-        assert_eq!(out.len(), pixels.len() * self.outputs, "convolution: an output has as many values as its pixels");
+        assert_eq!(out.len(), pixels.len() * outputs, "convolution: an output has as many values as its pixels");
         if out.is_empty() {
             return;
         }
-        let (depth, part) = (channels / groups, self.outputs / groups);
-        if self.geometry.is_pointwise() && groups == 1 {
+        let (depth, part) = (channels / groups, outputs / groups);
+        if windows.are_pixels() && groups == 1 {
             let rows = Matrix::new(&input[pixels.start * channels..], pixels.len(), channels, channels);
             return multiply(&self.groups[0], 0..part, &rows, finish, out, part, scratch);
         }
@@ -145,16 +120,16 @@ impl Convolution {
         for (group, weights) in self.groups.iter().enumerate() {
             let outputs = group * part..(group + 1) * part;
             let rows = Patches {
-                geometry: &self.geometry,
+                windows,
                 input,
                 padding: &padding,
                 first: pixels.start,
                 count: pixels.len(),
+                channels,
                 channel: group * depth,
-                columns: self.geometry.output()[1],
-                pixels: self.geometry.pixels(),
+                depth,
             };
-            multiply(weights, 0..part, &rows, &finish.outputs(outputs.clone()), &mut out[outputs.start..], self.outputs, scratch);
+            multiply(weights, 0..part, &rows, &finish.outputs(outputs.clone()), &mut out[outputs.start..], self.shape.outputs, scratch);
         }
         scratch.padding = padding;
     }
@@ -162,17 +137,17 @@ impl Convolution {
 
 /// The taps of one group for each output pixel of a range.
 struct Patches<'a> {
-    geometry: &'a Geometry,
+    windows: &'a Windows,
     input: &'a [i8],
     /// A row of taps outside the picture.
     padding: &'a [i8],
     first: usize,
     count: usize,
-    /// First channel of the group.
+    /// Of a pixel of the input.
+    channels: usize,
+    /// First channel of the group, and channels of it.
     channel: usize,
-    /// Width of the result, and pixels of one.
-    columns: usize,
-    pixels: usize,
+    depth: usize,
 }
 
 impl Rows for Patches<'_> {
@@ -181,23 +156,23 @@ impl Rows for Patches<'_> {
     }
 
     fn depth(&self) -> usize {
-        self.geometry.kernel[0] * self.padding.len()
+        self.windows.taps() * self.depth
     }
 
     fn granularity(&self) -> usize {
-        self.padding.len() / self.geometry.kernel[1]
+        self.depth
     }
 
     #[inline(always)]
     fn visit(&self, row: usize, mut piece: impl FnMut(&[i8])) {
-        let Geometry { input: [height, width], channels, kernel, strides, dilations, pads, groups } = *self.geometry;
-        let (columns, depth) = (self.columns, channels / groups);
+        let Patches { channels, depth, .. } = *self;
+        let Windows { input: [height, width], output: [_, columns], kernel, strides, dilations, pads_begin, .. } = *self.windows;
         let pixel = self.first + row;
-        let (picture, pixel) = (pixel / self.pixels, pixel % self.pixels);
+        let (picture, pixel) = (pixel / self.windows.count(), pixel % self.windows.count());
         let picture = &self.input[picture * height * width * channels..][..height * width * channels];
         // Of the first tap; below the picture's start they wrap, and are beyond its end then.
-        let top = (pixel / columns * strides[0]).wrapping_sub(pads[0]);
-        let left = (pixel % columns * strides[1]).wrapping_sub(pads[1]);
+        let top = (pixel / columns * strides[0]).wrapping_sub(pads_begin[0]);
+        let left = (pixel % columns * strides[1]).wrapping_sub(pads_begin[1]);
         for tap in 0..kernel[0] {
             let y = top.wrapping_add(tap * dilations[0]);
             if y >= height {
@@ -205,7 +180,7 @@ impl Rows for Patches<'_> {
                 continue;
             }
             let line = &picture[y * width * channels..][..width * channels];
-            if dilations[1] == 1 && groups == 1 {
+            if dilations[1] == 1 && depth == channels {
                 // Neighbouring taps are neighbouring memory: at most three pieces.
                 let before = if left < width { 0 } else { left.wrapping_neg().min(kernel[1]) };
                 let start = left.wrapping_add(before);

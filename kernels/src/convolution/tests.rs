@@ -14,9 +14,9 @@ fn bytes(length: usize, seed: u64) -> Vec<i8> {
 }
 
 /// The sums by the definition of ONNX ConvInteger.
-fn by_definition(geometry: &Geometry, input: &[i8], zero_point: i8, weights: &[i8], outputs: usize, zero_points: &[i8]) -> Vec<i32> {
-    let Geometry { input: [height, width], channels, kernel, strides, dilations, pads, groups } = *geometry;
-    let ([rows, columns], depth) = (geometry.output(), channels / groups);
+fn by_definition(shape: Shape, windows: &Windows, input: &[i8], zero_point: i8, weights: &[i8], zero_points: &[i8]) -> Vec<i32> {
+    let (Shape { channels, outputs, kernel, groups }, [height, width]) = (shape, windows.input());
+    let ([rows, columns], depth) = (windows.output(), channels / groups);
     let mut sums = Vec::new();
     for picture in input.chunks(height * width * channels) {
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
@@ -24,13 +24,9 @@ fn by_definition(geometry: &Geometry, input: &[i8], zero_point: i8, weights: &[i
                 let weight_zero = if zero_points.is_empty() { 0 } else { zero_points[output % zero_points.len()] };
                 let mut sum = 0;
                 for (tap_y, tap_x) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
-                    let y = (row * strides[0] + tap_y * dilations[0]) as isize - pads[0] as isize;
-                    let x = (column * strides[1] + tap_x * dilations[1]) as isize - pads[1] as isize;
-                    if y < 0 || x < 0 || y >= height as isize || x >= width as isize {
-                        continue;
-                    }
+                    let (Some(y), Some(x)) = (windows.position(0, row, tap_y), windows.position(1, column, tap_x)) else { continue };
                     for channel in 0..depth {
-                        let at = (y as usize * width + x as usize) * channels + output / (outputs / groups) * depth + channel;
+                        let at = (y * width + x) * channels + output / (outputs / groups) * depth + channel;
                         let weight = weights[((output * kernel[0] + tap_y) * kernel[1] + tap_x) * depth + channel];
                         sum += (i32::from(picture[at]) - i32::from(zero_point)) * (i32::from(weight) - i32::from(weight_zero));
                     }
@@ -42,28 +38,30 @@ fn by_definition(geometry: &Geometry, input: &[i8], zero_point: i8, weights: &[i
     sums
 }
 
-fn check(geometry: Geometry, outputs: usize, batch: usize, zero_points: usize, seed: u64) {
-    let depth = geometry.kernel[0] * geometry.kernel[1] * geometry.channels / geometry.groups;
-    let weights = bytes(outputs * depth, seed);
-    let input = bytes(batch * geometry.input[0] * geometry.input[1] * geometry.channels, seed + 1);
+fn check(shape: Shape, sizes: &[Windows], batch: usize, zero_points: usize, seed: u64) {
+    let Shape { channels, outputs, .. } = shape;
+    let weights = bytes(outputs * shape.depth(), seed);
     let (zero_point, zero_points) = (bytes(1, seed + 2)[0], bytes(zero_points, seed + 3));
-    let expected = by_definition(&geometry, &input, zero_point, &weights, outputs, &zero_points);
-    let pixels = batch * geometry.pixels();
     let mut scratch = Scratch::new();
     for set in InstructionSet::available() {
-        let convolution = Convolution::pack(set, geometry, &weights, outputs, &zero_points);
+        let convolution = Convolution::pack(set, shape, &weights, &zero_points);
         let bias: Vec<i32> = convolution.sums().iter().map(|sum| -sum * i32::from(zero_point)).collect();
-        for range in [0..pixels, pixels / 3..pixels, 0..pixels / 2] {
-            let mut sums = vec![0; range.len() * outputs];
-            convolution.run(&input, zero_point, range.clone(), &Raw { bias: &bias }, &mut sums, &mut scratch);
-            assert!(sums == expected[range.start * outputs..range.end * outputs], "{set}: {range:?} of {geometry:?}");
-        }
         let multiplier: Vec<f32> = (0..outputs).map(|output| 1e-3 * (1 + output) as f32).collect();
         let finish = Requantize { bias: &bias, multiplier: &multiplier, zero_point: -5, low: -90, high: 127 };
-        let mut results = vec![0; pixels * outputs];
-        convolution.run(&input, zero_point, 0..pixels, &finish, &mut results, &mut scratch);
-        for (index, (&result, &sum)) in results.iter().zip(&expected).enumerate() {
-            assert_eq!(result, finish.one(0, index % outputs, sum), "{set}: {geometry:?}");
+        for windows in sizes {
+            let input = bytes(batch * windows.input()[0] * windows.input()[1] * channels, seed + 1);
+            let expected = by_definition(shape, windows, &input, zero_point, &weights, &zero_points);
+            let pixels = batch * windows.count();
+            for range in [0..pixels, pixels / 3..pixels, 0..pixels / 2] {
+                let mut sums = vec![0; range.len() * outputs];
+                convolution.run(windows, &input, zero_point, range.clone(), &Raw { bias: &bias }, &mut sums, &mut scratch);
+                assert!(sums == expected[range.start * outputs..range.end * outputs], "{set}: {range:?} of {shape:?} on {windows:?}");
+            }
+            let mut results = vec![0; pixels * outputs];
+            convolution.run(windows, &input, zero_point, 0..pixels, &finish, &mut results, &mut scratch);
+            for (index, (&result, &sum)) in results.iter().zip(&expected).enumerate() {
+                assert_eq!(result, finish.one(0, index % outputs, sum), "{set}: {shape:?} on {windows:?}");
+            }
         }
     }
 }
@@ -85,9 +83,11 @@ proptest! {
         zero_points in 0usize..3,
         seed: u64,
     ) {
-        let geometry = Geometry { input, channels: channels * groups, kernel, strides, dilations, pads, groups };
-        let outputs = part * groups;
-        check(geometry, outputs, batch, [0, 1, outputs][zero_points], seed % (1 << 60));
+        prop_assume!((0..2).all(|axis| (kernel[axis] - 1) * dilations[axis] < input[axis] + pads[axis] + pads[axis + 2]));
+        let shape = Shape { channels: channels * groups, outputs: part * groups, kernel, groups };
+        let windows = Windows::new(input, kernel, strides, dilations, pads);
+        let wider = Windows::new([input[0], input[1] + 5], kernel, strides, dilations, pads);
+        check(shape, &[windows, wider], batch, [0, 1, part * groups][zero_points], seed % (1 << 60));
     }
 }
 
@@ -95,29 +95,29 @@ proptest! {
 fn taps_that_fill_whole_steps_are_packed_as_well() {
     for (kernel, pads) in [([1, 1], [0; 4]), ([3, 3], [1; 4]), ([1, 7], [0, 3, 0, 3])] {
         for (channels, groups, dilation) in [(16, 1, 1), (32, 2, 1), (48, 1, 2)] {
-            let geometry = Geometry { input: [7, 9], channels, kernel, strides: [1, 1], dilations: [dilation, dilation], pads, groups };
-            check(geometry, 20, 2, 1, 7);
+            let windows = Windows::new([7, 13], kernel, [1, 1], [dilation, dilation], pads);
+            check(Shape { channels, outputs: 20, kernel, groups }, &[windows], 2, 1, 7);
         }
     }
 }
 
 #[test]
-fn a_kernel_larger_than_its_padded_input_gives_nothing() {
-    let geometry = Geometry { input: [2, 5], channels: 1, kernel: [3, 3], strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 1 };
-    assert_eq!(geometry.output(), [0, 3]);
-    Convolution::pack(InstructionSet::best(), geometry, &[1; 9], 1, &[]).run(
-        &[0; 10],
-        0,
-        0..0,
-        &Raw { bias: &[] },
-        &mut [],
-        &mut Scratch::new(),
-    );
+fn a_pointwise_kernel_with_padding_is_not_a_plain_product() {
+    for pads in [[1, 1, 1, 1], [0, 0, 1, 2]] {
+        check(Shape { channels: 5, outputs: 3, kernel: [1, 1], groups: 1 }, &[Windows::new([3, 4], [1, 1], [1, 1], [1, 1], pads)], 2, 1, 9);
+    }
+}
+
+#[test]
+#[should_panic(expected = "convolution: windows as large as the kernel")]
+fn windows_of_another_kernel_are_refused() {
+    let convolution = Convolution::pack(InstructionSet::best(), Shape { channels: 1, outputs: 1, kernel: [3, 1], groups: 1 }, &[1; 3], &[]);
+    let windows = Windows::new([3, 3], [1, 3], [1, 1], [1, 1], [0; 4]);
+    convolution.run(&windows, &[0; 9], 0, 0..1, &Raw { bias: &[] }, &mut [0], &mut Scratch::new());
 }
 
 #[test]
 #[should_panic(expected = "convolution: channels and outputs in whole groups")]
 fn a_group_that_is_cut_in_two_is_refused() {
-    let geometry = Geometry { input: [2, 2], channels: 3, kernel: [1, 1], strides: [1, 1], dilations: [1, 1], pads: [0; 4], groups: 2 };
-    Convolution::pack(InstructionSet::best(), geometry, &[], 2, &[]);
+    Convolution::pack(InstructionSet::best(), Shape { channels: 3, outputs: 2, kernel: [1, 1], groups: 2 }, &[], &[]);
 }
