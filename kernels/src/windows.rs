@@ -119,7 +119,6 @@ impl Windows {
     }
 
     /// The windows that lie on the input with all their taps.
-    #[cfg(any(test, target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) fn inner(&self, axis: usize) -> Range<usize> {
         let span = (self.kernel[axis] - 1) * self.dilations[axis];
         let start = self.pads_begin[axis].div_ceil(self.strides[axis]).min(self.output[axis]);

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::linear::{Finish, Matrix, Rows, Scratch, Weights, multiply};
+use crate::linear::{Finish, Matrix, Rows, Scratch, Sink, Weights, multiply};
 use crate::{InstructionSet, Windows};
 use std::mem;
 use std::ops::Range;
@@ -164,41 +164,70 @@ impl Rows for Patches<'_> {
     }
 
     #[inline(always)]
-    fn visit(&self, row: usize, mut piece: impl FnMut(&[i8])) {
-        let Patches { channels, depth, .. } = *self;
-        let Windows { input: [height, width], output: [_, columns], kernel, strides, dilations, pads_begin, .. } = *self.windows;
-        let pixel = self.first + row;
-        let (picture, pixel) = (pixel / self.windows.count(), pixel % self.windows.count());
-        let picture = &self.input[picture * height * width * channels..][..height * width * channels];
-        // Of the first tap; below the picture's start they wrap, and are beyond its end then.
-        let top = (pixel / columns * strides[0]).wrapping_sub(pads_begin[0]);
-        let left = (pixel % columns * strides[1]).wrapping_sub(pads_begin[1]);
+    fn visit(&self, rows: Range<usize>, sink: &mut impl Sink) {
+        let Windows { input: [height, width], output: [lines, columns], kernel, strides, dilations, pads_begin, .. } = *self.windows;
+        let row_bytes = width * self.channels;
+        let pixel = self.first + rows.start;
+        let (mut picture, pixel) = (pixel / (lines * columns), pixel % (lines * columns));
+        let (mut line, mut column) = (pixel / columns, pixel % columns);
+        // Neighbouring taps are neighbouring memory.
+        let joined = kernel[1] == 1 || dilations[1] == 1 && self.depth == self.channels;
+        let inner = [0, 1].map(|axis| if joined { self.windows.inner(axis) } else { 0..0 });
+        for _ in rows {
+            if inner[0].contains(&line) && inner[1].contains(&column) {
+                let (top, left) = (line * strides[0] - pads_begin[0], column * strides[1] - pads_begin[1]);
+                let start = (picture * height + top) * row_bytes + left * self.channels + self.channel;
+                sink.pieces(&self.input[start..], self.padding.len(), dilations[0] * row_bytes, kernel[0]);
+            } else {
+                self.edge(&self.input[picture * height * row_bytes..][..height * row_bytes], line, column, joined, sink);
+            }
+            sink.end();
+            column += 1;
+            if column == columns {
+                (line, column) = (line + 1, 0);
+                if line == lines {
+                    (picture, line) = (picture + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+impl Patches<'_> {
+    /// The taps of a pixel some of which may lie outside the picture.
+    #[inline(never)]
+    fn edge(&self, picture: &[i8], line: usize, column: usize, joined: bool, sink: &mut impl Sink) {
+        let Patches { channels, channel, depth, .. } = *self;
+        let Windows { input: [height, width], kernel, strides, dilations, pads_begin, .. } = *self.windows;
+        // Of the first tap; above or left of the picture they wrap, and are beyond its end then.
+        let top = (line * strides[0]).wrapping_sub(pads_begin[0]);
+        let left = (column * strides[1]).wrapping_sub(pads_begin[1]);
         for tap in 0..kernel[0] {
             let y = top.wrapping_add(tap * dilations[0]);
             if y >= height {
-                piece(self.padding);
+                sink.piece(self.padding);
                 continue;
             }
             let line = &picture[y * width * channels..][..width * channels];
-            if dilations[1] == 1 && depth == channels {
-                // Neighbouring taps are neighbouring memory: at most three pieces.
+            if joined {
+                // At most three pieces.
                 let before = if left < width { 0 } else { left.wrapping_neg().min(kernel[1]) };
                 let start = left.wrapping_add(before);
                 let inside = width.saturating_sub(start).min(kernel[1] - before);
                 if before > 0 {
-                    piece(&self.padding[..before * depth]);
+                    sink.piece(&self.padding[..before * depth]);
                 }
                 if inside > 0 {
-                    piece(&line[start * depth..][..inside * depth]);
+                    sink.piece(&line[start * channels + channel..][..inside * depth]);
                 }
                 if before + inside < kernel[1] {
-                    piece(&self.padding[(before + inside) * depth..]);
+                    sink.piece(&self.padding[(before + inside) * depth..]);
                 }
                 continue;
             }
             for tap in 0..kernel[1] {
                 let x = left.wrapping_add(tap * dilations[1]);
-                piece(if x < width { &line[x * channels + self.channel..][..depth] } else { &self.padding[..depth] });
+                sink.piece(if x < width { &line[x * channels + channel..][..depth] } else { &self.padding[..depth] });
             }
         }
     }

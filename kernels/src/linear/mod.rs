@@ -13,6 +13,7 @@ mod finish;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pack;
 mod rows;
 mod scalar;
 #[cfg(test)]
@@ -21,8 +22,10 @@ mod weights;
 
 pub(crate) use finish::Accumulate;
 pub use finish::{Finish, Float, Raw, Requantize};
+pub use pack::Sink;
+pub(crate) use pack::pack_tiles;
 use rows::Activation;
-pub(crate) use rows::{Line, pack_tiles, view};
+pub(crate) use rows::{Line, view};
 pub use rows::{Matrix, Rows, Scratch};
 pub use weights::Weights;
 

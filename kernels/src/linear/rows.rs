@@ -1,6 +1,8 @@
-//! Where the rows of a product come from, and the scratch memory into which they are packed.
+//! Where the rows of a product come from, and the scratch memory into which `pack` copies them.
 
-use super::{Block, Kernel};
+use super::pack::pack_tiles;
+use super::{Block, Kernel, Sink};
+use std::ops::Range;
 
 /// Rows of activations, each handed over in one or more pieces.
 pub trait Rows: Sync {
@@ -13,8 +15,8 @@ pub trait Rows: Sync {
     /// What the length of each piece of a row is a multiple of; the depth, if rows come whole.
     fn granularity(&self) -> usize;
 
-    /// Calls `piece` with the parts of row `row` in order; their lengths add up to the depth.
-    fn visit(&self, row: usize, piece: impl FnMut(&[i8]));
+    /// Hands some rows to `sink`, one after the other.
+    fn visit(&self, rows: Range<usize>, sink: &mut impl Sink);
 }
 
 /// Rows that lie in memory at a regular distance.
@@ -51,8 +53,11 @@ impl Rows for Matrix<'_> {
     }
 
     #[inline(always)]
-    fn visit(&self, row: usize, mut piece: impl FnMut(&[i8])) {
-        piece(&self.values[row * self.stride..][..self.depth]);
+    fn visit(&self, rows: Range<usize>, sink: &mut impl Sink) {
+        for row in rows {
+            sink.piece(&self.values[row * self.stride..][..self.depth]);
+            sink.end();
+        }
     }
 }
 
@@ -63,8 +68,8 @@ pub struct Scratch {
     sums: Vec<i32>,
     maxima: Vec<u8>,
     spill: Vec<Line>,
-    /// A row put together from small pieces.
-    row: Vec<i8>,
+    /// A tile's rows put together from small pieces.
+    lines: Vec<i8>,
     /// What `convolution` reads outside the picture.
     pub(crate) padding: Vec<i8>,
 }
@@ -148,7 +153,7 @@ impl Scratch {
         with_sums: bool,
     ) -> (Block<'_, K::Value>, &mut [T]) {
         let values: &mut [K::Value] = view(&mut self.rows, count * steps * K::STEP);
-        pack_tiles::<K>(rows, first, count, steps, values, &mut self.row);
+        pack_tiles::<K>(rows, first, count, steps, values, &mut self.lines);
         self.sums.clear();
         if with_sums {
             Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
@@ -166,100 +171,5 @@ impl Scratch {
         }
         let block = Block { values, sums: &self.sums, maxima: &self.maxima, first, rows: count, steps };
         (block, view(&mut self.spill, count * K::COLUMNS))
-    }
-}
-
-/// Fills the tiles of `values`; `line` is for rows that come in small pieces.
-#[inline]
-pub(crate) fn pack_tiles<K: Kernel>(
-    rows: &impl Rows,
-    first: usize,
-    count: usize,
-    steps: usize,
-    values: &mut [K::Value],
-    line: &mut Vec<i8>,
-) {
-    // The kernels' steps, known when compiled.
-    match K::STEP {
-        8 => pack_steps::<K, 8>(rows, first, count, steps, values, line),
-        16 => pack_steps::<K, 16>(rows, first, count, steps, values, line),
-        _ => unreachable!("steps of kernels"),
-    }
-}
-
-#[inline(always)]
-fn pack_steps<K: Kernel, const STEP: usize>(
-    rows: &impl Rows,
-    first: usize,
-    count: usize,
-    steps: usize,
-    values: &mut [K::Value],
-    line: &mut Vec<i8>,
-) {
-    let whole = rows.granularity() == rows.depth() || rows.granularity().is_multiple_of(STEP);
-    line.clear();
-    line.resize(steps * STEP, 0);
-    Block::<K::Value>::tiles(count, K::ROWS, |start, size| {
-        let tile = &mut values[start * steps * STEP..][..size * steps * STEP];
-        for row in 0..size {
-            let mut target = Target::<K::Value, STEP> { steps: tile[row * STEP..].as_chunks_mut().0, stride: size };
-            if whole {
-                rows.visit(first + start + row, |piece| target.write(piece));
-            } else {
-                let mut rest = &mut line[..];
-                rows.visit(first + start + row, |piece| append(piece, &mut rest));
-                target.write(line);
-            }
-        }
-    });
-}
-
-/// Where a row goes in a tile: each of its steps is `stride` steps after the last one.
-struct Target<'a, V, const STEP: usize> {
-    steps: &'a mut [[V; STEP]],
-    stride: usize,
-}
-
-impl<V: Activation, const STEP: usize> Target<'_, V, STEP> {
-    /// Writes the next piece, of whole steps but for the last one, which zeros fill up. Not inlined: sources call it in many places.
-    #[inline(never)]
-    fn write(&mut self, piece: &[i8]) {
-        let (steps, rest) = piece.as_chunks::<STEP>();
-        let end = steps.len() * self.stride;
-        assert!(end < self.steps.len() + self.stride, "linear: a piece fits its row");
-        for (index, step) in steps.iter().enumerate() {
-            // SAFETY: `index * stride` is at most `end - stride`, which is less than the length.
-            unsafe { *self.steps.get_unchecked_mut(index * self.stride) = V::pack(*step) };
-        }
-        let left = std::mem::take(&mut self.steps);
-        self.steps = left.get_mut(end..).unwrap_or_default();
-        if !rest.is_empty() {
-            let mut step = [0; STEP];
-            append(rest, &mut &mut step[..]);
-            self.steps[0] = V::pack(step);
-        }
-    }
-}
-
-/// Moves a few bytes to the start of `to`, which shrinks by them: overlapping words instead of a call of `memcpy`.
-#[inline(never)]
-fn append(from: &[i8], to: &mut &mut [i8]) {
-    #[inline(always)]
-    fn words<const N: usize>(from: &[i8], to: &mut [i8]) {
-        for (from, to) in from.as_chunks::<N>().0.iter().zip(to.as_chunks_mut::<N>().0) {
-            *to = *from;
-        }
-        if let (Some(from), Some(to)) = (from.last_chunk::<N>(), to.last_chunk_mut::<N>()) {
-            *to = *from;
-        }
-    }
-    let (target, rest) = std::mem::take(to).split_at_mut(from.len());
-    *to = rest;
-    match from.len() {
-        16.. => words::<16>(from, target),
-        8.. => words::<8>(from, target),
-        4.. => words::<4>(from, target),
-        2.. => words::<2>(from, target),
-        _ => target.copy_from_slice(from),
     }
 }
