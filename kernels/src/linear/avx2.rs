@@ -21,39 +21,76 @@ impl Kernel for Avx2 {
     unsafe fn maxima(values: &[u8], rows: usize, steps: usize, maxima: &mut [u8]) {
         Block::<u8>::tiles(rows, Self::ROWS, |start, size| {
             let tile = &values[start * steps * Self::STEP..][..size * steps * Self::STEP];
-            for (maximum, step) in maxima[start * steps..].iter_mut().zip(tile.chunks_exact(size * Self::STEP)) {
-                let eight = step.as_chunks::<8>().0.iter().fold(_mm_setzero_si128(), |eight, row| {
-                    // SAFETY: 8 bytes.
-                    _mm_max_epu8(eight, unsafe { _mm_loadl_epi64(row.as_ptr().cast()) })
-                });
-                let four = _mm_max_epu8(eight, _mm_srli_epi64::<32>(eight));
-                let two = _mm_max_epu8(four, _mm_srli_epi64::<16>(four));
-                *maximum = _mm_extract_epi8::<0>(_mm_max_epu8(two, _mm_srli_epi64::<8>(two))) as u8;
+            let maxima = &mut maxima[start * steps..][..steps];
+            match size {
+                6 => tile_maxima::<48>(tile, maxima),
+                4 => tile_maxima::<32>(tile, maxima),
+                2 => tile_maxima::<16>(tile, maxima),
+                _ => tile_maxima::<8>(tile, maxima),
             }
         });
     }
 
     #[target_feature(enable = "avx2")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
-        let mut start = 0;
         // SAFETY: by the contract of the trait.
         unsafe {
-            let outputs = Outputs::of(panel, finish);
-            while block.rows - start >= 6 {
-                tile::<6, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 6;
+            if panel.sums.len() > 8 {
+                tiles::<2, F>(block, panel, finish, out, stride);
+            } else {
+                tiles::<1, F>(block, panel, finish, out, stride);
             }
-            if block.rows - start >= 4 {
-                tile::<4, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 4;
-            }
-            if block.rows - start >= 2 {
-                tile::<2, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 2;
-            }
-            if block.rows > start {
-                tile::<1, F>(*block, *panel, &outputs, start, *finish, out, stride);
-            }
+        }
+    }
+}
+
+/// The maxima of a tile whose steps have `SIZE` values.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn tile_maxima<const SIZE: usize>(tile: &[u8], maxima: &mut [u8]) {
+    for (maximum, step) in maxima.iter_mut().zip(tile.as_chunks::<SIZE>().0) {
+        let (pairs, single) = step.as_chunks::<16>();
+        let most = match single.first_chunk::<8>() {
+            // SAFETY: 8 bytes.
+            Some(row) => unsafe { _mm_loadl_epi64(row.as_ptr().cast()) },
+            None => _mm_setzero_si128(),
+        };
+        let most = pairs.iter().fold(most, |most, rows| {
+            // SAFETY: 16 bytes.
+            _mm_max_epu8(most, unsafe { _mm_loadu_si128(rows.as_ptr().cast()) })
+        });
+        // There is an instruction for the smallest of eight words: the complement of the largest.
+        let least = _mm_xor_si128(most, _mm_set1_epi8(-1));
+        let least = _mm_minpos_epu16(_mm_min_epu8(least, _mm_srli_epi16::<8>(least)));
+        *maximum = !_mm_extract_epi8::<0>(least) as u8;
+    }
+}
+
+/// All tiles of a block: `HALVES` of the panel are computed, each of 8 outputs.
+///
+/// # Safety
+/// As [`Kernel::panel`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn tiles<const HALVES: usize, F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
+    let outputs = Outputs::of(panel, finish);
+    let mut start = 0;
+    // SAFETY: by the contract.
+    unsafe {
+        while block.rows - start >= 6 {
+            tile::<6, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            start += 6;
+        }
+        if block.rows - start >= 4 {
+            tile::<4, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            start += 4;
+        }
+        if block.rows - start >= 2 {
+            tile::<2, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            start += 2;
+        }
+        if block.rows > start {
+            tile::<1, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
         }
     }
 }
@@ -88,7 +125,7 @@ impl<F: Finish> Outputs<F> {
 /// As [`Kernel::panel`]; the rows are in the block.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize, F: Finish>(
+unsafe fn tile<const R: usize, const HALVES: usize, F: Finish>(
     block: Block<'_, u8>,
     panel: Panel<'_>,
     outputs: &Outputs<F>,
@@ -117,8 +154,8 @@ unsafe fn tile<const R: usize, F: Finish>(
         // SAFETY: a step has this many values and weights; then at most one beyond the last.
         unsafe {
             if maximum <= limit {
-                products::<0, R>(&mut sums, value, weight);
-                products::<1, R>(&mut sums, value, weight);
+                products::<0, R, HALVES>(&mut sums, value, weight);
+                products::<1, R, HALVES>(&mut sums, value, weight);
             } else {
                 widened_products(&mut sums, value, weight);
             }
@@ -140,14 +177,20 @@ unsafe fn tile<const R: usize, F: Finish>(
 /// There is a step of values and weights.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn products<const QUAD: usize, const R: usize>(sums: &mut [[__m256i; 2]; R], value: *const u8, weight: *const i8) {
+unsafe fn products<const QUAD: usize, const R: usize, const HALVES: usize>(
+    sums: &mut [[__m256i; 2]; R],
+    value: *const u8,
+    weight: *const i8,
+) {
     let ones = _mm256_set1_epi16(1);
     for (row, sums) in sums.iter_mut().enumerate() {
         // SAFETY: by the contract.
         unsafe {
             let four = _mm256_set1_epi32(value.add(row * Avx2::STEP + QUAD * 4).cast::<i32>().read_unaligned());
             sums[0] = add_products(sums[0], four, weight.add(QUAD * 4 * Avx2::COLUMNS), ones);
-            sums[1] = add_products(sums[1], four, weight.add(QUAD * 4 * Avx2::COLUMNS + 32), ones);
+            if HALVES > 1 {
+                sums[1] = add_products(sums[1], four, weight.add(QUAD * 4 * Avx2::COLUMNS + 32), ones);
+            }
         }
     }
 }

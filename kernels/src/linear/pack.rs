@@ -94,11 +94,14 @@ impl<V: Activation, const STEP: usize> Sink for Steps<'_, V, STEP> {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = self.at + steps.len() * self.rows;
         assert!(end < self.tile.len() + self.rows, "linear: a piece fits its row");
-        for (index, step) in steps.iter().enumerate() {
-            // SAFETY: at most `end - rows`, which is less than the length.
-            unsafe { *self.tile.get_unchecked_mut(self.at + index * self.rows) = V::pack(*step) };
-        }
-        self.at = end;
+        let mut put = |step: &[i8; STEP]| {
+            // SAFETY: once for each step, so at most `end - rows`, which is less than the length.
+            unsafe { *self.tile.get_unchecked_mut(self.at) = V::pack(*step) };
+            self.at += self.rows;
+        };
+        let (fours, singles) = steps.as_chunks::<4>();
+        fours.iter().for_each(|four| four.iter().for_each(&mut put));
+        singles.iter().for_each(put);
         if !rest.is_empty() {
             let mut step = [0; STEP];
             copy(rest, &mut step[..rest.len()]);
