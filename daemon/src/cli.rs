@@ -103,9 +103,9 @@ fn control() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Two threads are enough: what computes has threads of its own.
+/// One thread is enough: what computes has threads of its own, and a second would be woken only to find nothing to do.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("hearth-io").enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("hearth-io").enable_all().build()
 }
 
 fn load(file: &Path) -> Result<config::Settings, ConfigError> {

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long the bus may take to let us in before we are ready without it.
+const GREETING: Duration = Duration::from_secs(2);
 /// How long the doors may take to say good-bye once the engine has stopped.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -55,7 +57,12 @@ impl Daemon {
             doors.spawn(service::follow(status));
         }
         if let Some(bus) = &settings.dbus {
-            doors.spawn(dbus::serve(bus.clone(), settings.clone(), engine.clone(), monitor.watch(), shutdown.clone()));
+            let tried = CancellationToken::new();
+            doors.spawn(dbus::serve(bus.clone(), settings.clone(), engine.clone(), monitor.watch(), tried.clone(), shutdown.clone()));
+            // Whoever starts after us finds our name. A bus that hangs keeps nobody waiting.
+            if tokio::time::timeout(GREETING, tried.cancelled()).await.is_err() {
+                tracing::warn!("the bus has not answered within {GREETING:?}; it is tried on");
+            }
         }
         Ok(Daemon { settings, engine, monitor, doors, leaving, shutdown })
     }

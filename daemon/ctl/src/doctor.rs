@@ -11,7 +11,7 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use serde::Serialize;
 use serde_json::Value;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `hearthctl doctor`
 #[derive(Debug, Args)]
@@ -191,7 +191,10 @@ async fn broker(options: &Options) -> Vec<Finding> {
         ));
     }
     findings.push(dropped(&mut client).await);
-    if options.probe_queue > 0 {
+    let delivers = round_trips(&options.broker).await;
+    let whole = delivers.state != State::Bad;
+    findings.push(delivers);
+    if options.probe_queue > 0 && whole {
         findings.push(match queue(&options.broker, options.probe_queue).await {
             Ok(finding) => finding,
             Err(error) => finding(
@@ -236,9 +239,59 @@ async fn dropped(client: &mut Probe) -> Finding {
 
 const DROPS: &str = "install systemd/mosquitto/hearthd.conf (max_queued_messages, max_queued_bytes) and restart the broker";
 
+/// Whether a message comes back to us, and how quickly. A broker leaves out what its access list does not allow without a word.
+async fn round_trips(options: &BrokerOptions) -> Finding {
+    let topic = reply_topic();
+    let mut times = Vec::new();
+    let tried = async {
+        let mut probe = Probe::connect(options, "echo", true).await?;
+        probe.client.subscribe(&topic, QoS::AtLeastOnce).await?;
+        probe.wait(|p| matches!(p, Packet::SubAck(_))).await?;
+        for _ in 0..ROUND_TRIPS {
+            let sent = Instant::now();
+            probe.client.publish(&topic, QoS::AtLeastOnce, false, "doctor").await?;
+            // The acknowledgement first or the message first, as the broker likes.
+            let (mut acknowledged, mut came) = (false, false);
+            probe
+                .wait(|p| {
+                    acknowledged |= matches!(p, Packet::PubAck(_));
+                    came |= matches!(p, Packet::Publish(_));
+                    acknowledged && came
+                })
+                .await?;
+            times.push(sent.elapsed());
+        }
+        probe.leave().await;
+        anyhow::Ok(())
+    };
+    if tried.await.is_err() {
+        let says = format!("a message to {topic} does not come back: the broker's access list keeps it, and so it would keep answers");
+        return finding("broker", State::Bad, says, "allow hearthd and its clients to write and read hearth/# (mosquitto: acl_file)");
+    }
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    let says = format!("a message at QoS 1 comes back in {:.1} ms", median.as_secs_f64() * 1e3);
+    if median < SLOW_ROUND_TRIP {
+        finding("broker", State::Good, says, "")
+    } else {
+        let mend = "set_tcp_nodelay true in mosquitto.conf, if the broker is on this board; else the network is slow";
+        finding("broker", State::Warning, says, mend)
+    }
+}
+
+/// Messages that [`round_trips`] sends, one after another.
+const ROUND_TRIPS: usize = 5;
+/// A delayed acknowledgement under Nagle's algorithm takes about 40 ms; a broker on the same board less than one.
+const SLOW_ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// A topic that answers may use, of this run alone.
+fn reply_topic() -> String {
+    format!("hearth/reply/doctor-{}", std::process::id())
+}
+
 /// Queues messages for a client that is away, and counts what it gets when it comes back.
 async fn queue(options: &BrokerOptions, n: usize) -> anyhow::Result<Finding> {
-    let topic = format!("hearth/reply/doctor-{}", std::process::id());
+    let topic = reply_topic();
     let mut away = Probe::connect(options, "queue", false).await?;
     away.client.subscribe(&topic, QoS::AtLeastOnce).await?;
     away.wait(|p| matches!(p, Packet::SubAck(_))).await?;
@@ -297,7 +350,7 @@ impl Probe {
     }
 
     /// Waits for a packet.
-    async fn wait(&mut self, wanted: impl Fn(&Packet) -> bool) -> anyhow::Result<()> {
+    async fn wait(&mut self, mut wanted: impl FnMut(&Packet) -> bool) -> anyhow::Result<()> {
         tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Event::Incoming(packet) = self.events.poll().await?

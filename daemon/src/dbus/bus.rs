@@ -19,8 +19,8 @@ struct OnBus {
 }
 
 /// Serves on this bus until `shutdown` is cancelled.
-pub(super) async fn serve(bus: &Bus, door: &Arc<Door>, shutdown: &CancellationToken) {
-    while let Some(open) = until_open(shutdown, move || connect(bus, door)).await {
+pub(super) async fn serve(bus: &Bus, door: &Arc<Door>, tried: &CancellationToken, shutdown: &CancellationToken) {
+    while let Some(open) = until_open(tried, shutdown, move || connect(bus, door)).await {
         tracing::info!("serving {BUS_NAME} on {}", describe(bus));
         let OnBus { connection, callers, objects, departures } = open;
         let follow = async { tokio::join!(objects.follow(&connection), follow_departures(departures, &callers)) };

@@ -106,19 +106,26 @@ impl Link {
 }
 
 /// Serves until `shutdown` is cancelled, which comes after the engine's own shutdown, so that every pending call has ended.
-/// A bus or socket that cannot be served is tried again, and so is a bus that goes away.
-pub async fn serve(bus: Bus, settings: Settings, engine: Engine, heat: watch::Receiver<Heat>, shutdown: CancellationToken) {
+/// A bus or socket that cannot be served is tried again, and so is a bus that goes away; `tried` is cancelled after the first try.
+pub async fn serve(
+    bus: Bus,
+    settings: Settings,
+    engine: Engine,
+    heat: watch::Receiver<Heat>,
+    tried: CancellationToken,
+    shutdown: CancellationToken,
+) {
     let Settings { node, limits, models, .. } = settings;
     let door =
         Arc::new(Door { node, limits, models, snapshot: engine.watch(), engine, heat, administration: tokio::sync::Mutex::default() });
     match bus {
-        Bus::Peer(path) => peer::serve(&path, &door, &shutdown).await,
-        bus => bus::serve(&bus, &door, &shutdown).await,
+        Bus::Peer(path) => peer::serve(&path, &door, &tried, &shutdown).await,
+        bus => bus::serve(&bus, &door, &tried, &shutdown).await,
     }
 }
 
-/// Tries until it works, saying each time why it did not; none once `shutdown` is cancelled.
-async fn until_open<T, F>(shutdown: &CancellationToken, open: impl Fn() -> F) -> Option<T>
+/// Tries until it works, saying each time why it did not; none once `shutdown` is cancelled. `tried` is cancelled after the first try.
+async fn until_open<T, F>(tried: &CancellationToken, shutdown: &CancellationToken, open: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, OpenError>>,
 {
@@ -126,7 +133,9 @@ where
     shutdown
         .run_until_cancelled(async {
             loop {
-                match open().await {
+                let outcome = open().await;
+                tried.cancel();
+                match outcome {
                     Ok(opened) => return opened,
                     Err(error) => tracing::error!("{error}; the next try is in {} s", pause.as_secs_f64()),
                 }

@@ -19,8 +19,8 @@ const PEERS: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Listens until `shutdown` is cancelled, and serves each that connects until it leaves.
-pub(super) async fn serve(path: &Path, door: &Arc<Door>, shutdown: &CancellationToken) {
-    let Some(listener) = until_open(shutdown, move || std::future::ready(listen(path))).await else { return };
+pub(super) async fn serve(path: &Path, door: &Arc<Door>, tried: &CancellationToken, shutdown: &CancellationToken) {
+    let Some(listener) = until_open(tried, shutdown, move || std::future::ready(listen(path))).await else { return };
     tracing::info!("serving peers on {}", path.display());
     let (peers, places) = (TaskTracker::new(), Arc::new(Semaphore::new(PEERS)));
     let accept = async || {

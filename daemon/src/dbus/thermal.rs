@@ -53,6 +53,7 @@ impl Thermal {
             sensor => sensor_changed,
             zone => zone_changed,
             degraded => performance_degraded_changed,
+            firmware_throttling => firmware_throttling_changed,
         }
         // The reason quotes the temperature: it is told with it, or with what it is the reason of.
         if moved || told.zone != now.zone {
@@ -122,6 +123,12 @@ impl Thermal {
     #[zbus(property)]
     fn performance_degraded(&self) -> String {
         self.read(|heat| heat.degraded.as_str().to_owned())
+    }
+
+    /// What the board's firmware says that it does unseen by the kernel: throttled, under-voltage and so on, now or since boot.
+    #[zbus(property)]
+    fn firmware_throttling(&self) -> Vec<String> {
+        self.read(|heat| heat.firmware_throttling.clone())
     }
 
     /// The governor's reason.

@@ -4,12 +4,17 @@ use hearth_api::Point;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Runs that make a point: the first warms up and does not count, the best of the others does.
-const RUNS: u32 = 3;
+/// Runs that make a point: the first warms up and does not count, the best of the others does. More than these, up to so many,
+/// are made until they have taken long enough that one moment's trouble does not matter.
+const RUNS: (u32, u32) = (3, 20);
+const ENOUGH: Duration = Duration::from_millis(5);
 /// A run that would take longer is left out: the table would cost more than it gives.
 const LONGEST_RUN: Duration = Duration::from_secs(2);
-/// Weight of a served step in the running mean.
-const SERVED_WEIGHT: f64 = 1.0 / 8.0;
+/// Weight of a served step in the running mean: of one that was faster, and of one that was slower, which others on this board can
+/// make it at any time, and by any measure.
+const SERVED_WEIGHT: (f64, f64) = (1.0 / 8.0, 1.0 / 32.0);
+/// A slower step counts as no more than this many times the mean.
+const SERVED_MOST: f64 = 2.0;
 /// A published point is published anew when it is off by more than this share.
 const DRIFT: f64 = 0.25;
 
@@ -27,6 +32,7 @@ struct Measured {
 struct Attempt {
     shape: Shape,
     runs: u32,
+    took: Duration,
     best: Measured,
 }
 
@@ -84,13 +90,13 @@ impl Points {
         let attempt = match self.attempt {
             // The second run replaces the warm-up.
             Some(a) if a.shape == shape && (a.runs == 1 || run.latency_us < a.best.latency_us) => {
-                Attempt { shape, runs: a.runs + 1, best: run }
+                Attempt { shape, runs: a.runs + 1, took: a.took + took, best: run }
             }
-            Some(a) if a.shape == shape => Attempt { runs: a.runs + 1, ..a },
-            _ => Attempt { shape, runs: 1, best: run },
+            Some(a) if a.shape == shape => Attempt { runs: a.runs + 1, took: a.took + took, ..a },
+            _ => Attempt { shape, runs: 1, took, best: run },
         };
         self.attempt = Some(attempt);
-        if attempt.runs < RUNS {
+        if attempt.runs < RUNS.0 || (attempt.took < ENOUGH && attempt.runs < RUNS.1) {
             return false;
         }
         self.attempt = None;
@@ -102,7 +108,9 @@ impl Points {
     /// A served step of `shape` took this long: keeps a measured point up. True when the published points changed.
     pub(super) fn served(&mut self, shape: Shape, took: Duration) -> bool {
         let Some(point) = self.measured.get_mut(&shape) else { return false };
-        point.latency_us += (took.as_secs_f64() * 1e6 - point.latency_us) * SERVED_WEIGHT;
+        let took = (took.as_secs_f64() * 1e6).min(point.latency_us * SERVED_MOST);
+        let weight = if took < point.latency_us { SERVED_WEIGHT.0 } else { SERVED_WEIGHT.1 };
+        point.latency_us += (took - point.latency_us) * weight;
         let now = point.latency_us;
         let told = self.published.iter().find(|p| (p.batch, p.threads) == shape).map_or(0.0, |p| p.latency_us as f64);
         if (now - told).abs() <= told * DRIFT {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// What counts as better: a rate, or a latency, that is ahead by more than this share. Less is noise of the measurement.
 const GAIN: f64 = 0.03;
+/// What a step costs around its model: the choice, the flight record, the wake-ups. It makes batches of the smallest models pay.
+const STEP: Duration = Duration::from_micros(25);
 /// The largest batch of a model whose batches were not measured.
 const CAUTIOUS_BATCH: u32 = 4;
 /// The largest table, whatever a file of points says.
@@ -99,7 +101,7 @@ impl Costs {
 }
 
 fn rate(table: &[Cost], batch: usize) -> f64 {
-    batch as f64 / table[batch - 1].latency.as_secs_f64().max(1e-9)
+    batch as f64 / (table[batch - 1].latency + STEP).as_secs_f64()
 }
 
 /// Between two measured batches, along the line; below the first, as that one; above the last, in proportion.
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn where_batching_does_not_pay_the_batch_is_one() {
-        let costs = Costs::new(&profile(&[(1, 1, 1_000), (2, 1, 1_980), (4, 1, 3_900), (8, 1, 9_000)]), 1, u32::MAX);
+        let costs = Costs::new(&profile(&[(1, 1, 10_000), (2, 1, 19_800), (4, 1, 39_200), (8, 1, 90_000)]), 1, u32::MAX);
         for waiting in 1..50 {
             assert_eq!(costs.batch(waiting), 1);
         }

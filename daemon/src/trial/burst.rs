@@ -2,7 +2,7 @@
 
 use super::{Door, Doors, Sample};
 use hearth_ctl::CallError;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +57,12 @@ pub(super) async fn run(doors: &Doors, samples: Vec<Sample>, requests: usize, qu
     let bar = if quiet || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
     } else {
-        ProgressBar::new(requests as u64).with_style(ProgressStyle::with_template("burst {bar:40} {pos} of {len}, {per_sec}")?)
+        let rate = |state: &ProgressState, line: &mut dyn fmt::Write| {
+            // A bar that cannot be written has nobody to tell.
+            let _ = write!(line, "{:.0} a second", state.per_sec());
+        };
+        let style = ProgressStyle::with_template("burst {bar:40} {pos} of {len}, {rate}")?.with_key("rate", rate);
+        ProgressBar::new(requests as u64).with_style(style)
     };
     let (samples, next) = (Arc::new(samples), Arc::new(AtomicUsize::new(0)));
     let begun = Instant::now();

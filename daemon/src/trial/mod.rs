@@ -8,7 +8,7 @@ use crate::standalone::Standalone;
 use crate::{cli, config};
 use anyhow::Context;
 use clap::Args;
-use hearth_api::dbus::{BUS_NAME, MODEL_INTERFACE, model_path};
+use hearth_api::dbus::{BUS_NAME, INLINE_BYTES, MODEL_INTERFACE, model_path};
 use hearth_api::{ContentType, ModelName, ModelState, Payload, Priority, Reply};
 use hearth_ctl::CallError;
 use hearth_ctl::broker::{BrokerClient, BrokerOptions};
@@ -111,7 +111,11 @@ async fn try_out(options: &Options, standalone: &Standalone, daemon: &Daemon) ->
             println!("{line}");
         }
     };
-    say(&format!("hearthd {} in this process: {}", env!("CARGO_PKG_VERSION"), standalone.describe()));
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!("hearthd {version} in this process: {}", standalone.describe()));
+    if options.json {
+        println!("{}", json!({"daemon": {"version": version, "running_on": standalone.describe()}}));
+    }
     let doors = connect(standalone).await?;
     let heat = daemon.monitor().watch();
     say(&format!("heat: {}\n", heat.borrow().reason));
@@ -248,13 +252,17 @@ fn playground(standalone: &Standalone) -> anyhow::Result<String> {
         lines.push(format!("mosquitto_pub {login} -V 5 -q 1 -t hearth/{}/infer/{} -f {}", settings.node, manifest.name, file.display()));
         match &settings.dbus {
             Some(config::Bus::Address(address)) => {
-                let kind = ContentType::sniff(model.file(&sample.file).unwrap_or_default())?.as_str();
+                let payload = model.file(&sample.file).unwrap_or_default();
+                let kind = ContentType::sniff(payload)?.as_str();
                 let bytes = "$(od -An -v -tu1 FILE | tr -s '\\n' ' ')".replace("FILE", &file.display().to_string());
                 let count = format!("$(stat -Lc %s {})", file.display());
-                lines.push(format!(
-                    "busctl --address={address} call {BUS_NAME} {} {MODEL_INTERFACE} Infer 'sva{{sv}}' {kind} ay {count} {bytes} 0",
-                    model_path(&manifest.name)
-                ));
+                // What is larger travels as a descriptor, which busctl cannot send.
+                if payload.len() <= INLINE_BYTES {
+                    lines.push(format!(
+                        "busctl --address={address} call {BUS_NAME} {} {MODEL_INTERFACE} Infer 'sva{{sv}}' {kind} ay {count} {bytes} 0",
+                        model_path(&manifest.name)
+                    ));
+                }
                 lines.push(format!("hearthctl infer {} {} --bus {address}", manifest.name, file.display()));
             }
             Some(config::Bus::Peer(path)) => {
