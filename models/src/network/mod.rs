@@ -28,6 +28,7 @@ use ports::Ports;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tract_onnx::prelude::InferenceModel;
 
 /// A graph that runs. Shared by reference; every run has its own state.
 pub struct Network {
@@ -65,7 +66,17 @@ impl Network {
     }
 
     pub(crate) fn from_source(source: &Source) -> Result<Network, LoadError> {
-        let mut model = source.parse()?;
+        if let Some(parsed) = source.parse_integers() {
+            match parsed.and_then(|model| Network::try_model(source, model)) {
+                Ok(network) => return Ok(network),
+                Err(error) => tracing::warn!(%error, "not computed on integers"),
+            }
+        }
+        Network::try_model(source, source.parse()?)
+    }
+
+    /// A network of this graph, tried out.
+    pub(crate) fn try_model(source: &Source, mut model: InferenceModel) -> Result<Network, LoadError> {
         let ports = Ports::declare(&mut model, source)?;
         let stackable = ports.batch.is_some() && !source.mixes_rows;
         let mut failures = Vec::new();

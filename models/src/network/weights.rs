@@ -1,6 +1,7 @@
 //! The constants of optimised graphs, wherever tract keeps them (constant nodes, operands packed into matrix products, bodies of
 //! scans): counted once, and held once by all plans of a network.
 
+use crate::ops::integers::Integers;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tract_onnx::prelude::*;
@@ -74,6 +75,11 @@ impl Count {
                 for operand in operands(product) {
                     let address = operand.downcast_ref::<EagerPackedInput>().map(|packed| Arc::as_ptr(&packed.packed).addr());
                     self.add_sized(address, operand.exotic_fact());
+                }
+            } else if let Some(integers) = node.op_as::<Integers>() {
+                let (address, bytes) = integers.weights();
+                if self.seen.insert(address) {
+                    self.bytes += bytes;
                 }
             } else if let Some(scan) = node.op_as::<OptScan>() {
                 self.add(scan.plan.model());

@@ -3,6 +3,7 @@
 
 mod elements;
 mod half;
+pub(crate) mod integers;
 mod names;
 mod sizes;
 #[cfg(test)]
@@ -66,7 +67,7 @@ impl Source {
             return Err(LoadError::invalid(file, "it names no ONNX operator set, so it is cut short", "copy or export it again"));
         }
         elements::normalise(file, graph)?;
-        names::check(file, graph, |op| FRAMEWORK.op_register.0.contains_key(op))?;
+        names::check(file, graph, |op| integers::expands(op) || (FRAMEWORK.op_register.0.contains_key(op) && !integers::is_own(op)))?;
         sizes::check(file, graph)?;
         let initialised: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
         let inputs = graph.input.iter().filter(|i| !initialised.contains(i.name.as_str()));
@@ -92,10 +93,24 @@ impl Source {
         &self.file
     }
 
-    /// tract's graph of it, before any analysis.
+    /// tract's graph of it, before any analysis: as the file has it, but for what tract does not know.
     pub(crate) fn parse(&self) -> Result<InferenceModel, LoadError> {
+        let mut proto = self.proto.clone();
+        proto.graph.iter_mut().for_each(integers::expand);
+        self.parse_proto(&proto)
+    }
+
+    /// The same with all that is quantized computed on integers; none where nothing is.
+    pub(crate) fn parse_integers(&self) -> Option<Result<InferenceModel, LoadError>> {
+        let mut proto = self.proto.clone();
+        let rewritten = proto.graph.as_mut().and_then(integers::rewrite)?;
+        tracing::debug!(file = %self.file.display(), ?rewritten, "computed on integers");
+        Some(self.parse_proto(&proto))
+    }
+
+    fn parse_proto(&self, proto: &ModelProto) -> Result<InferenceModel, LoadError> {
         let fail = |reason: String| LoadError::Graph { file: self.file.clone(), stage: "reading the graph", reason };
-        let parsed = caught(|| FRAMEWORK.parse(&self.proto, None)).map_err(fail)?.map_err(|e| fail(reason(&e)))?;
+        let parsed = caught(|| FRAMEWORK.parse(proto, None)).map_err(fail)?.map_err(|e| fail(reason(&e)))?;
         match parsed.unresolved_inputs.as_slice() {
             [] => Ok(parsed.model),
             names => Err(fail(format!("nothing makes {}", names.join(", ")))),

@@ -4,6 +4,7 @@
 mod dequantize;
 mod fake_quantize;
 mod grid;
+pub(crate) mod integers;
 mod quantize;
 
 use fake_quantize::FakeQuantize;
@@ -17,6 +18,7 @@ use tract_onnx::tract_core::internal::*;
 pub(crate) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("QuantizeLinear", quantize::quantize_linear);
     onnx.op_register.insert("DequantizeLinear", dequantize::dequantize_linear);
+    integers::register(onnx);
 }
 
 /// Wires a pointwise operator; on a constant input, whatever its size, it becomes a constant.

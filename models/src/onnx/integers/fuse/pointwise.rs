@@ -1,0 +1,165 @@
+//! What is computed element by element before a QuantizeLinear: any function of one integer tensor, through whatever chain of
+//! operators, is one table; a sum or product of two is one operator.
+
+use super::super::nodes::{Attributes as _, bytes};
+use super::super::view::View;
+use super::{Fuser, Table, clamp, onto};
+use hearth_kernels::pointwise::Lookup;
+use tract_onnx::pb::NodeProto;
+
+/// Operators between the integers and the result of a table, at most: each is looked at for every table that it is part of.
+const DEPTH: usize = 16;
+
+/// The values of a float tensor for each integer of its source.
+struct Function<'a> {
+    source: &'a str,
+    values: Box<[f32; 256]>,
+}
+
+impl<'a> Fuser<'a> {
+    pub(super) fn quantize(&mut self, old: &'a NodeProto) -> Option<()> {
+        let (scale, zero_point) = self.view.grid(old)?;
+        let target = hearth_kernels::quant::Grid::new(scale, zero_point);
+        if let Some(function) = self.function(&old.input[0], DEPTH) {
+            let mut elements = [0i8; 256];
+            hearth_kernels::quant::quantize(&function.values[..], target, &mut elements);
+            let source = function.source.to_owned();
+            return self.table(&old.output[0], Table { source, elements });
+        }
+        // Through Relu and Clip to a sum or product, unless somebody else takes it too.
+        let (mut name, view) = (old.input[0].as_str(), self.view);
+        let maker = loop {
+            let (_, maker) = view.maker(name)?;
+            match clamp(view, maker) {
+                Some(_) => name = &maker.input[0],
+                None => break maker,
+            }
+        };
+        let [a, b] = [view.dequantized(maker.input.first()?)?, view.dequantized(maker.input.get(1)?)?];
+        let signs = match maker.op_type.as_str() {
+            "Add" => Some(1.0),
+            "Sub" => Some(-1.0),
+            "Mul" => None,
+            _ => return None,
+        };
+        let end = self.end(name)?;
+        let (operator, multipliers) = match signs {
+            Some(sign) => ("hearth.Sum", vec![a.scale / end.target.scale, sign * b.scale / end.target.scale]),
+            None => ("hearth.Product", vec![a.scale * b.scale / end.target.scale]),
+        };
+        let new = onto(&end, operator, &[a.integers, b.integers])
+            .with_floats("multipliers", &multipliers)
+            .with_ints("zero_points", &[a.zero_point.into(), b.zero_point.into()]);
+        self.emit(new)
+    }
+
+    /// Emits a table.
+    pub(super) fn table(&mut self, name: &str, table: Table) -> Option<()> {
+        let new = super::node("hearth.Lookup", &[&table.source], &[name]).with_tensor("table", bytes("table", &[256], &table.elements));
+        self.tables.insert(name.to_owned(), table);
+        self.emit(new)
+    }
+
+    /// Emits a table that moves integers from one grid to another.
+    pub(super) fn regrid(&mut self, source: &str, from: (f32, i8), to: (f32, i8), name: &str) -> Option<()> {
+        let grid = |(scale, zero_point): (f32, i8)| hearth_kernels::quant::Grid::new(scale, zero_point);
+        let lookup = Lookup::requantize(grid(from), grid(to));
+        let mut elements: [i8; 256] = std::array::from_fn(|bits| bits as u8 as i8);
+        lookup.apply(&mut elements);
+        self.table(name, Table { source: source.to_owned(), elements })
+    }
+
+    /// A float tensor as a function of one integer tensor.
+    fn function(&self, name: &str, depth: usize) -> Option<Function<'a>> {
+        let view = self.view;
+        let (_, maker) = view.maker(name)?;
+        let depth = depth.checked_sub(1)?;
+        if let Some(x) = view.dequantized(name) {
+            let real = |q: i8| f32::from(i16::from(q) - i16::from(x.zero_point)) * x.scale;
+            // The integers may be a table themselves.
+            return Some(match self.tables.get(x.integers) {
+                Some(table) => {
+                    let (_, root) = view
+                        .takers(&table.source)
+                        .find_map(|(_, taker)| taker.input.iter().enumerate().find(|(_, n)| **n == table.source))?;
+                    Function { source: root, values: Box::new(std::array::from_fn(|bits| real(table.elements[bits]))) }
+                }
+                None => Function { source: x.integers, values: Box::new(std::array::from_fn(|bits| real(bits as u8 as i8))) },
+            });
+        }
+        if let Some(f) = unary(view, maker) {
+            let mut function = self.function(&maker.input[0], depth)?;
+            function.values.iter_mut().for_each(|v| *v = f(*v));
+            return Some(function);
+        }
+        let f = binary(&maker.op_type)?;
+        let (a, b) = (maker.input.first()?, maker.input.get(1)?);
+        let scalar = |name: &str| view.floats(name).filter(|v| v.len() == 1).map(|v| v[0]);
+        match (scalar(a), scalar(b)) {
+            (None, Some(b)) => {
+                let mut function = self.function(a, depth)?;
+                function.values.iter_mut().for_each(|v| *v = f(*v, b));
+                Some(function)
+            }
+            (Some(a), None) => {
+                let mut function = self.function(b, depth)?;
+                function.values.iter_mut().for_each(|v| *v = f(a, *v));
+                Some(function)
+            }
+            _ => {
+                let (mut left, right) = (self.function(a, depth)?, self.function(b, depth)?);
+                if left.source != right.source {
+                    return None;
+                }
+                left.values.iter_mut().zip(right.values.iter()).for_each(|(a, b)| *a = f(*a, *b));
+                Some(left)
+            }
+        }
+    }
+}
+
+fn binary(operator: &str) -> Option<fn(f32, f32) -> f32> {
+    Some(match operator {
+        "Add" => |a, b| a + b,
+        "Sub" => |a, b| a - b,
+        "Mul" => |a, b| a * b,
+        "Div" => |a, b| a / b,
+        "Min" => f32::min,
+        "Max" => f32::max,
+        "Pow" => f32::powf,
+        _ => return None,
+    })
+}
+
+/// A function of one number, as the ONNX operator has it.
+fn unary(view: &View<'_>, node: &NodeProto) -> Option<Box<dyn Fn(f32) -> f32>> {
+    let attribute = |name: &str, default: f32| node.float(name).unwrap_or(default);
+    if let Some((low, high)) = clamp(view, node) {
+        return Some(Box::new(move |x| x.max(low).min(high)));
+    }
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    Some(match node.op_type.as_str() {
+        "Identity" => Box::new(|x| x),
+        "Sigmoid" => Box::new(sigmoid),
+        "Tanh" => Box::new(f32::tanh),
+        "Abs" => Box::new(f32::abs),
+        "Neg" => Box::new(|x| -x),
+        "Exp" => Box::new(f32::exp),
+        "Sqrt" => Box::new(f32::sqrt),
+        "Softplus" => Box::new(|x| x.exp().ln_1p()),
+        "HardSwish" => Box::new(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+        "HardSigmoid" => {
+            let (alpha, beta) = (attribute("alpha", 0.2), attribute("beta", 0.5));
+            Box::new(move |x| (alpha * x + beta).clamp(0.0, 1.0))
+        }
+        "LeakyRelu" => {
+            let alpha = attribute("alpha", 0.01);
+            Box::new(move |x| if x < 0.0 { alpha * x } else { x })
+        }
+        "Elu" => {
+            let alpha = attribute("alpha", 1.0);
+            Box::new(move |x| if x < 0.0 { alpha * x.exp_m1() } else { x })
+        }
+        _ => return None,
+    })
+}

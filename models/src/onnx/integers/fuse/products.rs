@@ -1,0 +1,152 @@
+//! Convolutions and products with constant weights: the weights channels last, the bias on the grid of the sums, the zero point of the
+//! input folded into it, and a Relu or Clip into the bounds of the result.
+
+use super::super::nodes::{Attributes as _, bytes, node, words};
+use super::super::view::{Quantized, Weights};
+use super::{Fuser, onto, with_list};
+use tract_onnx::pb::NodeProto;
+
+/// A bias beyond this saturates any result that it is added to.
+const LARGEST_BIAS: f32 = (1 << 30) as f32;
+
+/// Weights as the kernels take them: `integers[output][depth]`.
+struct Matrix {
+    integers: Vec<i8>,
+    depth: usize,
+    /// One an output.
+    scales: Vec<f32>,
+    /// Empty where all are 0, else one an output.
+    zero_points: Vec<i8>,
+}
+
+impl Matrix {
+    /// From weights whose element `at(output, index)` is that of the output at `index` of its depth.
+    fn new(weights: &Weights, outputs: usize, depth: usize, at: impl Fn(usize, usize) -> usize) -> Matrix {
+        let integers =
+            (0..outputs).flat_map(|output| (0..depth).map(move |index| (output, index))).map(|(o, i)| weights.integers[at(o, i)]).collect();
+        let each = |output: usize| output.min(weights.scales.len() - 1);
+        let scales = (0..outputs).map(|output| weights.scales[each(output)]).collect();
+        let all_zero = weights.zero_points.iter().all(|z| *z == 0);
+        let zero_points = if all_zero { Vec::new() } else { (0..outputs).map(|output| weights.zero_points[each(output)]).collect() };
+        Matrix { integers, depth, scales, zero_points }
+    }
+
+    /// What the zero point of the input adds to each sum.
+    fn offsets(&self, zero_point: i8) -> Vec<i32> {
+        let zero = |output: usize| self.zero_points.get(output).copied().map_or(0, i32::from);
+        let sum = |(output, row): (usize, &[i8])| row.iter().map(|w| i32::from(*w) - zero(output)).fold(0i32, i32::wrapping_add);
+        self.integers.chunks(self.depth.max(1)).enumerate().map(sum).map(|sum| sum.wrapping_mul(-i32::from(zero_point))).collect()
+    }
+}
+
+impl<'a> Fuser<'a> {
+    pub(super) fn convolution(&mut self, old: &'a NodeProto) -> Option<()> {
+        let x = self.view.dequantized(&old.input[0])?;
+        let weights = self.view.weights(old.input.get(1)?)?;
+        if !(3..=4).contains(&weights.dims.len()) || (weights.scales.len() > 1 && weights.axis != 0) {
+            return None;
+        }
+        if !matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID")) {
+            return None;
+        }
+        let (outputs, channels, kernel) = (weights.dims[0], weights.dims[1], &weights.dims[2..]);
+        let taps: usize = kernel.iter().product();
+        let matrix = Matrix::new(&weights, outputs, taps * channels, |output, index| {
+            (output * channels + index % channels) * taps + index / channels
+        });
+        let mut dims = vec![outputs as i64];
+        dims.extend(kernel.iter().map(|k| *k as i64));
+        dims.push(channels as i64);
+        let axes = kernel.len();
+        let list = |name: &str, count: usize, value: i64| match old.ints(name) {
+            Some(given) if given.len() == count => given.to_vec(),
+            _ => vec![value; count],
+        };
+        let prepare = |new: NodeProto| {
+            new.with_tensor("weights", bytes("weights", &dims, &matrix.integers))
+                .with_int("group", old.int("group").unwrap_or(1))
+                .with_ints("strides", &list("strides", axes, 1))
+                .with_ints("dilations", &list("dilations", axes, 1))
+                .with_ints("pads", &list("pads", 2 * axes, 0))
+        };
+        self.product(old, "hearth.Conv", x, &matrix, old.input.get(2), 1.0, prepare)
+    }
+
+    pub(super) fn gemm(&mut self, old: &'a NodeProto) -> Option<()> {
+        let flag = |name: &str| old.int(name).unwrap_or(0) != 0;
+        let factor = |name: &str| old.float(name).unwrap_or(1.0);
+        if flag("transA") || (factor("beta") != 1.0 && old.input.len() > 2) {
+            return None;
+        }
+        self.linear(old, flag("transB"), old.input.get(2), factor("alpha"))
+    }
+
+    pub(super) fn matrix_product(&mut self, old: &'a NodeProto) -> Option<()> {
+        self.linear(old, false, None, 1.0)
+    }
+
+    fn linear(&mut self, old: &'a NodeProto, transposed: bool, bias: Option<&String>, alpha: f32) -> Option<()> {
+        let x = self.view.dequantized(&old.input[0])?;
+        let weights = self.view.weights(old.input.get(1)?)?;
+        let &[rows, columns] = weights.dims.as_slice() else { return None };
+        let (outputs, depth) = if transposed { (rows, columns) } else { (columns, rows) };
+        if weights.scales.len() > 1 && weights.axis != usize::from(!transposed) {
+            return None;
+        }
+        let matrix = Matrix::new(
+            &weights,
+            outputs,
+            depth,
+            |output, index| if transposed { output * depth + index } else { index * outputs + output },
+        );
+        let prepare = |new: NodeProto| new.with_tensor("weights", bytes("weights", &[outputs as i64, depth as i64], &matrix.integers));
+        self.product(old, "hearth.Linear", x, &matrix, bias, alpha, prepare)
+    }
+
+    /// Emits a product: to `i8` where its result is quantized next, else to `f32`.
+    #[allow(clippy::too_many_arguments, reason = "what two operators have in common")]
+    fn product(
+        &mut self,
+        old: &'a NodeProto,
+        operator: &str,
+        x: Quantized<'a>,
+        matrix: &Matrix,
+        bias: Option<&String>,
+        alpha: f32,
+        prepare: impl Fn(NodeProto) -> NodeProto,
+    ) -> Option<()> {
+        let outputs = matrix.scales.len();
+        let bias = match bias.filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let bias = self.view.floats(name)?;
+                match bias.len() {
+                    1 => vec![bias[0]; outputs],
+                    n if n == outputs => bias,
+                    _ => return None,
+                }
+            }
+            None => vec![0.0; outputs],
+        };
+        let scales: Vec<f32> = matrix.scales.iter().map(|w| x.scale * w * alpha).collect();
+        let mut offsets = matrix.offsets(x.zero_point);
+        let new = match self.end(&old.output[0]) {
+            Some(end) => {
+                for ((offset, bias), scale) in offsets.iter_mut().zip(&bias).zip(&scales) {
+                    let steps = if *bias == 0.0 { 0.0 } else { (bias / scale).round_ties_even().clamp(-LARGEST_BIAS, LARGEST_BIAS) };
+                    *offset = offset.saturating_add(steps as i32);
+                }
+                let multiplier: Vec<f32> = scales.iter().map(|scale| scale / end.target.scale).collect();
+                with_list(onto(&end, operator, &[x.integers]), "multiplier", &multiplier)
+            }
+            None => with_list(with_list(node(operator, &[x.integers], &[&old.output[0]]), "scale", &scales), "bias", &bias),
+        };
+        let new = new.with_tensor("offset", words("offset", &[outputs as i64], &offsets)).with_int("input_zero_point", x.zero_point.into());
+        let zero_points = &matrix.zero_points;
+        let new = if zero_points.is_empty() {
+            new
+        } else {
+            new.with_tensor("weight_zero_points", bytes("weight_zero_points", &[zero_points.len() as i64], zero_points))
+        };
+        self.emit(prepare(new))
+    }
+}

@@ -1,0 +1,108 @@
+//! Nodes and constants in the making: attributes by name, tensors from slices and back.
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+
+/// What the names of our own operators begin with; no file may use them.
+pub(crate) const PREFIX: &str = "hearth.";
+
+/// A node with these inputs and outputs, named after its first output.
+pub(super) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+    let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    NodeProto {
+        op_type: operator.into(),
+        name: outputs.first().copied().unwrap_or_default().into(),
+        input: list(inputs),
+        output: list(outputs),
+        ..NodeProto::default()
+    }
+}
+
+/// Attributes, read and set by name.
+pub(crate) trait Attributes: Sized {
+    fn set(self, attribute: AttributeProto) -> Self;
+    fn get(&self, name: &str) -> Option<&AttributeProto>;
+
+    fn with_int(self, name: &str, i: i64) -> Self {
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() })
+    }
+
+    fn with_ints(self, name: &str, ints: &[i64]) -> Self {
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints: ints.to_vec(), ..AttributeProto::default() })
+    }
+
+    fn with_floats(self, name: &str, floats: &[f32]) -> Self {
+        let floats = floats.to_vec();
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::Floats as i32, floats, ..AttributeProto::default() })
+    }
+
+    fn with_tensor(self, name: &str, tensor: TensorProto) -> Self {
+        let t = Some(tensor);
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::Tensor as i32, t, ..AttributeProto::default() })
+    }
+
+    fn int(&self, name: &str) -> Option<i64> {
+        self.get(name).map(|a| a.i)
+    }
+
+    fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.get(name).map(|a| a.ints.as_slice())
+    }
+
+    fn float(&self, name: &str) -> Option<f32> {
+        self.get(name).map(|a| a.f)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|a| std::str::from_utf8(&a.s).ok())
+    }
+}
+
+impl Attributes for NodeProto {
+    fn set(mut self, attribute: AttributeProto) -> NodeProto {
+        self.attribute.retain(|a| a.name != attribute.name);
+        self.attribute.push(attribute);
+        self
+    }
+
+    fn get(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|a| a.name == name)
+    }
+}
+
+/// A constant of `i8`.
+pub(super) fn bytes(name: &str, dims: &[i64], elements: &[i8]) -> TensorProto {
+    constant(name, DataType::Int8, dims, elements.iter().map(|e| *e as u8).collect())
+}
+
+/// A constant of `f32`.
+pub(super) fn floats(name: &str, dims: &[i64], elements: &[f32]) -> TensorProto {
+    constant(name, DataType::Float, dims, elements.iter().flat_map(|e| e.to_le_bytes()).collect())
+}
+
+/// A constant of `i32`.
+pub(super) fn words(name: &str, dims: &[i64], elements: &[i32]) -> TensorProto {
+    constant(name, DataType::Int32, dims, elements.iter().flat_map(|e| e.to_le_bytes()).collect())
+}
+
+pub(super) fn constant(name: &str, element: DataType, dims: &[i64], raw_data: Vec<u8>) -> TensorProto {
+    TensorProto { name: name.into(), data_type: element as i32, dims: dims.to_vec(), raw_data, ..TensorProto::default() }
+}
+
+/// The elements of an `f32` constant.
+pub(crate) fn to_floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+    (tensor.data_type == DataType::Float as i32).then(|| tensor.raw_data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// The elements of an integer constant of 8, 32 or 64 bits that fit an `i64`.
+pub(crate) fn to_integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+    let raw = &tensor.raw_data;
+    Some(match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Uint8 => raw.iter().map(|b| i64::from(*b)).collect(),
+        DataType::Int8 => raw.iter().map(|b| i64::from(*b as i8)).collect(),
+        DataType::Int32 => raw.as_chunks().0.iter().map(|b| i64::from(i32::from_le_bytes(*b))).collect(),
+        DataType::Int64 => raw.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+        _ => return None,
+    })
+}

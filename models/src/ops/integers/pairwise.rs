@@ -1,0 +1,149 @@
+//! Element by element: sums and products of two tensors, and functions of one as a table.
+
+use super::{Compute, byte, bytes};
+use crate::onnx::integers::nodes::Attributes as _;
+use hearth_kernels::pointwise;
+use hearth_kernels::quant::Target;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::broadcast::multi_broadcast;
+use tract_onnx::tract_core::internal::*;
+
+#[derive(Debug)]
+pub(super) struct Sum(pointwise::Sum);
+
+#[derive(Debug)]
+pub(super) struct Product(pointwise::Product);
+
+#[derive(Debug)]
+pub(super) struct Table(pointwise::Lookup);
+
+fn target(node: &NodeProto) -> TractResult<Target> {
+    Ok(Target { zero_point: byte(node, "zero_point")?, low: byte(node, "low")?, high: byte(node, "high")? })
+}
+
+fn zero_points(node: &NodeProto) -> TractResult<[i8; 2]> {
+    let list: Vec<i8> = node.ints("zero_points").into_iter().flatten().filter_map(|z| i8::try_from(*z).ok()).collect();
+    list.try_into().ok().with_context(|| format!("{} without two zero points", node.op_type))
+}
+
+fn multipliers<const N: usize>(node: &NodeProto) -> TractResult<[f32; N]> {
+    let list = node.get("multipliers").map(|a| a.floats.clone()).unwrap_or_default();
+    list.try_into().ok().with_context(|| format!("{} without {N} multipliers", node.op_type))
+}
+
+impl Sum {
+    pub(super) fn new(node: &NodeProto) -> TractResult<Sum> {
+        Ok(Sum(pointwise::Sum { zero_points: zero_points(node)?, multipliers: multipliers(node)?, target: target(node)? }))
+    }
+}
+
+impl Product {
+    pub(super) fn new(node: &NodeProto) -> TractResult<Product> {
+        let [multiplier] = multipliers(node)?;
+        Ok(Product(pointwise::Product { zero_points: zero_points(node)?, multiplier, target: target(node)? }))
+    }
+}
+
+impl Table {
+    pub(super) fn new(node: &NodeProto) -> TractResult<Table> {
+        let table: [i8; 256] = bytes(node, "table")?.try_into().ok().context("a table of other than 256 bytes")?;
+        Ok(Table(pointwise::Lookup::new(|value| table[usize::from(value as u8)])))
+    }
+}
+
+/// Brings two operands to a form in which `b` is `a`'s size, or repeats within it; `swapped` where `a` is the file's second.
+fn paired(inputs: &[&Tensor], shape: &[usize], compute: impl FnOnce(&[i8], &[i8], bool) -> TractResult<()>) -> TractResult<()> {
+    let repeats = |small: &Tensor| {
+        let rest: TVec<usize> = small.shape().iter().copied().skip_while(|d| *d == 1).collect();
+        shape.ends_with(&rest)
+    };
+    let (a, b) = (inputs[0], inputs[1]);
+    let slice = |tensor: &Tensor| -> TractResult<Vec<i8>> { Ok(tensor.try_as_plain_ram()?.as_slice::<i8>()?.to_vec()) };
+    if a.shape() == shape && repeats(b) {
+        return compute(a.try_as_plain_ram()?.as_slice()?, b.try_as_plain_ram()?.as_slice()?, false);
+    }
+    if b.shape() == shape && repeats(a) {
+        return compute(b.try_as_plain_ram()?.as_slice()?, a.try_as_plain_ram()?.as_slice()?, true);
+    }
+    let (a, b) = (slice(&a.broadcast_to_shape(shape)?)?, slice(&b.broadcast_to_shape(shape)?)?);
+    compute(&a, &b, false)
+}
+
+fn broadcast(shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+    Ok((DatumType::I8, multi_broadcast(shapes)?))
+}
+
+impl Compute for Sum {
+    fn name(&self) -> &'static str {
+        "Sum"
+    }
+
+    fn inputs(&self) -> usize {
+        2
+    }
+
+    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        broadcast(shapes)
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let shape: TVec<usize> = output.shape().into();
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<i8>()?;
+        paired(inputs, &shape, |a, b, swapped| {
+            let pointwise::Sum { mut zero_points, mut multipliers, target } = self.0;
+            if swapped {
+                zero_points.reverse();
+                multipliers.reverse();
+            }
+            pointwise::add(a, b, &pointwise::Sum { zero_points, multipliers, target }, out);
+            Ok(())
+        })
+    }
+}
+
+impl Compute for Product {
+    fn name(&self) -> &'static str {
+        "Product"
+    }
+
+    fn inputs(&self) -> usize {
+        2
+    }
+
+    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        broadcast(shapes)
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let shape: TVec<usize> = output.shape().into();
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<i8>()?;
+        paired(inputs, &shape, |a, b, swapped| {
+            let mut product = self.0;
+            if swapped {
+                product.zero_points.reverse();
+            }
+            pointwise::multiply(a, b, &product, out);
+            Ok(())
+        })
+    }
+}
+
+impl Compute for Table {
+    fn name(&self) -> &'static str {
+        "Lookup"
+    }
+
+    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        Ok((DatumType::I8, shapes[0].into()))
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<i8>()?;
+        out.copy_from_slice(inputs[0].try_as_plain_ram()?.as_slice::<i8>()?);
+        self.0.apply(out);
+        Ok(())
+    }
+}
