@@ -1,12 +1,10 @@
 //! How this program checks a model: itself, started again as a child.
 
 use crate::config::Models;
-use hearth_models::check::{self, Limits, Refusal};
+use hearth_models::check::{self, Limits, REPORT, Refusal};
 use std::io;
 use std::path::Path;
 
-/// What the report of a check is called, beside the model.
-const REPORT: &str = "check.json";
 /// A busy board lets a check wait: so much longer by the clock than in CPU time.
 const WAITING: u32 = 5;
 

@@ -1,8 +1,9 @@
 //! A model: one version's manifest, the codec of its task, and its network. Payloads in, answers out.
 
+use crate::check;
 use crate::error::LoadError;
 use crate::manifest::Manifest;
-use crate::network::Network;
+use crate::network::{Arithmetic, Network};
 use crate::panics::caught;
 use crate::tasks::{Codec, Decoded};
 use hearth_api::tensor::{Tensor, TensorMetadata};
@@ -19,10 +20,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the version in `directory`: its `manifest.toml` and the files that names.
+    /// Loads the version in `directory`: its `manifest.toml` and the files that names, computed as its check found right.
     pub fn load(directory: &Path) -> Result<Model, LoadError> {
+        Model::load_with(directory, check::arithmetic(directory))
+    }
+
+    /// The same, with the arithmetic given.
+    pub(crate) fn load_with(directory: &Path, arithmetic: Arithmetic) -> Result<Model, LoadError> {
         let manifest = Manifest::read(directory)?;
-        let network = Network::load(&directory.join(&manifest.file))?;
+        let network = Network::load_with(&directory.join(&manifest.file), arithmetic)?;
         let path = directory.join("manifest.toml");
         agree(&path, "input", &manifest.inputs, network.inputs())?;
         agree(&path, "output", &manifest.outputs, network.outputs())?;
@@ -156,6 +162,14 @@ mod tests {
         let promised = model.manifest().accuracy.as_ref().unwrap().promised;
         assert!(right as f64 >= promised * payloads.len() as f64, "{right} of {}", payloads.len());
         assert!(model.memory_bytes() > 0);
+    }
+
+    #[test]
+    fn a_model_is_computed_as_its_check_found_right() {
+        let (folder, model) = bundled("digits");
+        assert_eq!(model.network().arithmetic(), Arithmetic::Integers);
+        std::fs::write(folder.path().join(check::REPORT), r#"{"arithmetic": "floats", "load_ms": 3}"#).unwrap();
+        assert_eq!(Model::load(folder.path()).unwrap().network().arithmetic(), Arithmetic::Floats);
     }
 
     #[test]

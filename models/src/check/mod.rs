@@ -11,8 +11,9 @@ mod samples;
 
 pub use process::{child, run};
 
-use crate::network::Batching;
+use crate::network::{Arithmetic, Batching};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::Duration;
 
 /// What a check may use.
@@ -41,9 +42,26 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// What a check found; kept as `check.json` beside the model.
+/// Where the report is kept, beside the model.
+pub const REPORT: &str = "check.json";
+
+/// The arithmetic that the check of the version in `directory` found right; without a report the usual one.
+pub(crate) fn arithmetic(directory: &Path) -> Arithmetic {
+    #[derive(Default, Deserialize)]
+    struct Found {
+        #[serde(default)]
+        arithmetic: Arithmetic,
+    }
+    let report = std::fs::read(directory.join(REPORT)).unwrap_or_default();
+    serde_json::from_slice::<Found>(&report).unwrap_or_default().arithmetic
+}
+
+/// What a check found; kept as [`REPORT`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What the model's quantized parts are computed in.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
     /// How the model runs batches.
     pub batching: Batching,
     /// The most rows that it runs at once.

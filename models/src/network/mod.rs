@@ -37,6 +37,7 @@ pub struct Network {
     plans: Plans,
     /// Whether requests may be stacked along the first dimension.
     batched: bool,
+    arithmetic: Arithmetic,
     /// The most rows that are worth running at once.
     largest: usize,
     /// What open dimensions other than the batch are in trials.
@@ -56,23 +57,45 @@ pub enum Batching {
     OneByOne,
 }
 
+/// What a network computes its quantized parts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arithmetic {
+    /// Integers, where the graph has any that can be.
+    #[default]
+    Integers,
+    /// Floats on the grids of the integers, as ONNX defines them: for a graph whose answers change too much otherwise.
+    Floats,
+}
+
 /// Sizes tried for open dimensions other than the batch (lengths of text, sides of pictures): many graphs refuse small ones.
 const FREE_SIZES: [usize; 3] = [16, 64, 224];
 
 impl Network {
     /// Reads an ONNX file, makes it run, and tries it with seeded inputs.
     pub fn load(file: &Path) -> Result<Network, LoadError> {
-        Network::from_source(&Source::read(file)?)
+        Network::load_with(file, Arithmetic::default())
     }
 
-    pub(crate) fn from_source(source: &Source) -> Result<Network, LoadError> {
-        if let Some(parsed) = source.parse_integers() {
+    /// The same, with the arithmetic given.
+    pub fn load_with(file: &Path, arithmetic: Arithmetic) -> Result<Network, LoadError> {
+        Network::from_source(&Source::read(file)?, arithmetic)
+    }
+
+    pub(crate) fn from_source(source: &Source, arithmetic: Arithmetic) -> Result<Network, LoadError> {
+        let integers = if arithmetic == Arithmetic::Integers { source.parse_integers() } else { None };
+        if let Some(parsed) = integers {
             match parsed.and_then(|model| Network::try_model(source, model)) {
-                Ok(network) => return Ok(network),
+                Ok(network) => return Ok(Network { arithmetic, ..network }),
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
             }
         }
         Network::try_model(source, source.parse()?)
+    }
+
+    /// What its quantized parts are computed in; floats, too, where it has none.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// A network of this graph, tried out.
@@ -97,6 +120,7 @@ impl Network {
                 ports: ports.clone(),
                 plans: plans.clone(),
                 batched: stackable,
+                arithmetic: Arithmetic::Floats,
                 largest: 1,
                 free,
                 longest_node_ns: AtomicU64::new(0),
@@ -125,6 +149,7 @@ impl Network {
             outputs: self.outputs.clone(),
             plans: Plans::plain(model),
             batched: self.batched,
+            arithmetic: Arithmetic::Floats,
             largest: cut::MAX_ROWS,
             free: self.free,
             longest_node_ns: AtomicU64::new(0),
