@@ -85,7 +85,7 @@ impl TypedOp for Integers {
     as_op!();
 
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let shapes: TVec<&[TDim]> = inputs.iter().map(|fact| &*fact.shape.dims()).collect();
+        let shapes: TVec<&[TDim]> = inputs.iter().map(|fact| fact.shape.dims()).collect();
         let (datum_type, shape) = self.0.output(inputs[0].datum_type, &shapes)?;
         Ok(tvec!(datum_type.fact(shape)))
     }

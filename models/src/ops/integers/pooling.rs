@@ -44,10 +44,10 @@ impl Sliding {
 
     /// On pictures of this height and width.
     pub(super) fn windows(&self, input: [usize; 2]) -> TractResult<Windows> {
-        for axis in 0..2 {
-            let padded = input[axis] + self.pads[axis] + self.pads[axis + 2];
+        for (axis, size) in input.into_iter().enumerate() {
+            let padded = size + self.pads[axis] + self.pads[axis + 2];
             let window = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
-            ensure!(input[axis] > 0 && window <= padded, "a window of {window} on a padded input of {padded}");
+            ensure!(size > 0 && window <= padded, "a window of {window} on a padded input of {padded}");
         }
         let windows = Windows::new(input, self.kernel, self.strides, self.dilations, self.pads);
         Ok(if self.rounded_up { windows.rounded_up() } else { windows })
