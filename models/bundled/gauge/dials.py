@@ -60,7 +60,9 @@ def gauge(rng: np.random.Generator, value: float) -> Image.Image:
     scale(rng, draw, outer, sweep, ink)
 
     angle = (value / FULL_SCALE - 0.5) * sweep
-    colour = (190, 25, 20) if rng.random() < 0.25 else tone(rng, 195, 250) if dark else tone(rng, 0, 50)
+    # Red is nearly black once it is grey; makers too take an orange that glows on a dark face.
+    red = (250, 110, 40) if dark else (190, 25, 20)
+    colour = red if rng.random() < 0.25 else tone(rng, 195, 250) if dark else tone(rng, 0, 50)
     shape = outer - rng.uniform(0.0, 0.14), rng.uniform(0.08, 0.3), rng.uniform(0.03, 0.07), rng.uniform(0.15, 0.8)
     shadow = Image.new("L", picture.size, 0)
     needle(ImageDraw.Draw(shadow), angle, *shape, int(rng.uniform(30, 130)))
