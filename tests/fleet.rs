@@ -27,7 +27,7 @@ async fn fleet() -> anyhow::Result<Fleet> {
     let (home_a, home_b) = (home_a?, home_b?);
     for home in [&home_a, &home_b] {
         home.put("negate", "1.0", onnx::negate)?;
-        home.put("slow", "1.0", onnx::slow)?;
+        home.put("steady", "1.0", onnx::steady)?;
     }
     let (a, b) = (home_a.start(&sections)?, home_b.start(&sections)?);
     let mut client = Client::connect(broker.port(), "client").await?;
@@ -43,7 +43,7 @@ impl Fleet {
     async fn ask(&self, model: &str, ids: std::ops::Range<u32>) -> anyhow::Result<()> {
         for id in ids {
             let topic = format!("hearth/group/line/infer/{model}/{id}");
-            self.client.publish(&topic, QoS::AtLeastOnce, false, tensor(&[1.0]), PublishProperties::default()).await?;
+            self.client.publish(&topic, QoS::AtLeastOnce, false, tensor(&[0.0]), PublishProperties::default()).await?;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ async fn a_node_that_leaves_gives_its_share_away_at_once() -> anyhow::Result<()>
 #[tokio::test]
 async fn the_work_of_a_killed_node_is_done_when_it_is_back() -> anyhow::Result<()> {
     let mut fleet = fleet().await?;
-    fleet.ask("slow", 0..2).await?;
+    fleet.ask("steady", 0..2).await?;
     fleet.broker.logged("Sending PUBLISH to hearthd-b-groups", 1).await?;
     fleet.b.signal(Signal::KILL)?;
     fleet.b.wait()?;

@@ -62,6 +62,7 @@ struct Control {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "parsed once, at the start")]
 enum ControlCommand {
     /// See it work: an own broker and bus, the bundled models, real inputs, and a burst
     Try(crate::trial::Options),

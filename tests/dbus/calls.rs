@@ -73,7 +73,7 @@ async fn what_is_wrong_with_a_call_is_a_named_error() -> anyhow::Result<()> {
     for (payload, content_type, options, name, says) in [
         (Variant::from(Fd::from(&plain)), "image/png", none(), "BadRequest", unsealed),
         (Variant::from(Fd::from(&growing)), "image/png", none(), "BadRequest", "F_SEAL_GROW missing"),
-        (Variant::from(Fd::from(&huge)), "image/png", none(), "BadRequest", "PNG"),
+        (Variant::from(Fd::from(&huge)), "image/png", none(), "BadRequest", "image/png"),
         (Variant::from(vec![0u8; INLINE_BYTES + 1]), "image/png", none(), "TooLarge", "travels as h"),
         (Variant::from("text"), "text/plain", none(), "BadRequest", "variant of s"),
         (Variant::from(vec![1u8]), "video/mp4", none(), "BadRequest", "video/mp4"),

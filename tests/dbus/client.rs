@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Stage {
     pub(crate) daemon: Hearthd,
     pub(crate) bus: Bus,
-    pub(crate) home: Home,
+    _home: Home,
 }
 
 /// A home with the models of the tests in its store.
@@ -54,7 +54,7 @@ impl Stage {
     pub(crate) async fn set() -> anyhow::Result<Stage> {
         let (bus, home) = (Bus::start()?, home()?);
         let daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
-        let stage = Stage { daemon, bus, home };
+        let stage = Stage { daemon, bus, _home: home };
         wait_for_name(&stage.bus.connect().await?).await?;
         Ok(stage)
     }

@@ -142,7 +142,7 @@ pub fn bytes(result: OwnedVariant) -> anyhow::Result<Vec<u8>> {
     match Variant::from(result) {
         Variant::Fd(fd) => {
             let mut bytes = Vec::new();
-            File::from(OwnedFd::from(zbus::OwnedFd::try_from(fd)?)).read_to_end(&mut bytes)?;
+            File::from(OwnedFd::from(zbus::OwnedFd::from(fd))).read_to_end(&mut bytes)?;
             Ok(bytes)
         }
         inline => Ok(Vec::<u8>::try_from(inline)?),

@@ -59,8 +59,12 @@ impl Home {
     /// The same, with a word on how the program is run.
     pub fn start_with(&self, sections: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<Hearthd> {
         let configuration = self.path("hearthd.toml");
-        let folders =
-            format!("[node]\nname = \"test\"\nruntime_directory = {:?}\n[models]\ndirectory = {:?}\n", self.folder.path(), self.store());
+        let folders = format!(
+            "[node]\nname = {:?}\nruntime_directory = {:?}\n[models]\ndirectory = {:?}\n",
+            self.node,
+            self.folder.path(),
+            self.store()
+        );
         std::fs::write(&configuration, folders + sections)?;
         let hearthd = program("hearthd");
         ensure!(hearthd.exists(), "{} is not built: cargo build -p hearthd", hearthd.display());

@@ -88,15 +88,24 @@ pub fn negate(directory: &Path) -> anyhow::Result<()> {
     write(directory, "negate", 16, &onnx)
 }
 
-/// Writes `slow`: x of FP32 [1, 1]; y = 0 some seconds later, between a hundred nodes that can be interrupted.
+/// Writes `slow`: x of FP32 [1, 1]; y some seconds later, between a hundred nodes that can be interrupted.
 pub fn slow(directory: &Path) -> anyhow::Result<()> {
-    // Zeros, whatever x is: the products of anything else would grow over all bounds.
-    let mut nodes = vec![node("Sub", &["x", "x"], "zero"), node("Expand", &["zero", "shape"], "m0")];
+    powers(directory, "slow", 1024)
+}
+
+/// Writes `steady`: the same, after about a second.
+pub fn steady(directory: &Path) -> anyhow::Result<()> {
+    powers(directory, "steady", 512)
+}
+
+/// x in every place of a square matrix; y the mean of its 101st power.
+fn powers(directory: &Path, name: &str, size: i64) -> anyhow::Result<()> {
+    let mut nodes = vec![node("Expand", &["x", "shape"], "m0")];
     for i in 0..100 {
         nodes.push(node("MatMul", &[&format!("m{i}"), "m0"], &format!("m{}", i + 1)));
     }
     nodes.push(node("ReduceMean", &["m100"], "y"));
-    let constants = vec![integers("shape", &[1024, 1024])];
+    let constants = vec![integers("shape", &[size, size])];
     let onnx = model(nodes, constants, value("x", &[Ok(1), Ok(1)]), value("y", &[Ok(1), Ok(1)]));
-    write(directory, "slow", 1, &onnx)
+    write(directory, name, 1, &onnx)
 }

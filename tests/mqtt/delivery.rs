@@ -30,7 +30,7 @@ async fn answered(client: &mut Client, count: usize) -> anyhow::Result<BTreeSet<
 async fn a_request_survives_a_killed_daemon() -> anyhow::Result<()> {
     let mut site = Site::new().await?;
     let mut client = site.client().await?;
-    client.ask("slow", "1", tensor(&[1.0])).await?;
+    client.ask("steady", "1", tensor(&[0.0])).await?;
     site.broker.logged("Sending PUBLISH to hearthd-test-infer", 1).await?;
     site.daemon.signal(Signal::KILL)?;
     site.daemon.wait()?;
@@ -46,8 +46,8 @@ async fn a_daemon_that_stops_leaves_its_work_to_the_next_run() -> anyhow::Result
     let hasty = "[limits]\nshutdown_seconds = 0\n";
     let mut site = Site::with("", hasty).await?;
     let mut client = site.client().await?;
-    client.ask("slow", "1", tensor(&[1.0])).await?;
-    client.ask("slow", "2", tensor(&[1.0])).await?;
+    client.ask("steady", "1", tensor(&[0.0])).await?;
+    client.ask("steady", "2", tensor(&[0.0])).await?;
     site.broker.logged("Sending PUBLISH to hearthd-test-infer", 2).await?;
     site.daemon.signal(Signal::TERM)?;
     assert!(site.daemon.wait()?.success());
@@ -92,7 +92,7 @@ async fn acknowledgements_leave_in_order_of_arrival_after_the_answers() -> anyho
     client::online(broker.port()).await?;
     let mut client = Client::connect(broker.port(), "client").await?;
     client.subscribe("hearth/reply/#").await?;
-    client.ask("slow", "0", tensor(&[1.0])).await?;
+    client.ask("steady", "0", tensor(&[0.0])).await?;
     for number in 1..6 {
         client.ask_with("negate", &number.to_string(), tensor(&[1.0]), urgent()).await?;
     }
@@ -116,7 +116,7 @@ async fn a_redelivered_request_attaches_to_its_running_work() -> anyhow::Result<
     client::online(broker.port()).await?;
     let mut client = Client::connect(broker.port(), "client").await?;
     client.subscribe("hearth/reply/#").await?;
-    client.ask("slow", "1", tensor(&[1.0])).await?;
+    client.ask("steady", "1", tensor(&[0.0])).await?;
     let first = connections_of(&gate.passed(), INFER)[0];
     gate.wait_for("the request", |passed| deliveries(passed, first).0.len() == 1).await?;
     gate.shut().await?;

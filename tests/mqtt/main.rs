@@ -13,7 +13,7 @@ use hearth_tests::client::{self, Client};
 use hearth_tests::daemon::{Hearthd, Home};
 use hearth_tests::onnx;
 
-/// A daemon called `test` with the models `negate` and `slow`, and its broker.
+/// A daemon called `test` with the models `negate`, which is quick, and `steady`, which takes most of a second, and its broker.
 struct Site {
     daemon: Hearthd,
     home: Home,
@@ -46,6 +46,6 @@ impl Site {
 fn home() -> anyhow::Result<Home> {
     let home = Home::new()?;
     home.put("negate", "1.0", onnx::negate)?;
-    home.put("slow", "1.0", onnx::slow)?;
+    home.put("steady", "1.0", onnx::steady)?;
     Ok(home)
 }

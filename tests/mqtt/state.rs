@@ -26,7 +26,7 @@ async fn the_broker_keeps_what_the_node_is_and_can_do() -> anyhow::Result<()> {
     assert_eq!(info["limits"]["payload_bytes"], 8 << 20);
     assert!(info["board"].is_string());
     assert_eq!(json("hearth/test/models/negate")?["name"], "negate");
-    assert_eq!(json("hearth/test/models/slow")?["task"], "tensor");
+    assert_eq!(json("hearth/test/models/steady")?["task"], "tensor");
     assert!(json("hearth/test/thermal")?["zone"].is_string());
     assert!(json("hearth/test/stats")?["received"].is_number());
     Ok(())
@@ -62,7 +62,7 @@ async fn a_node_that_leaves_or_dies_is_offline() -> anyhow::Result<()> {
 async fn a_model_that_went_while_the_node_was_down_is_cleared() -> anyhow::Result<()> {
     let mut site = Site::new().await?;
     drop(site.daemon);
-    std::fs::remove_dir_all(site.home.store().join("slow"))?;
+    std::fs::remove_dir_all(site.home.store().join("steady"))?;
     site.daemon = site.home.start(&site.broker.section())?;
     client::online(site.broker.port()).await?;
     let mut client = Client::connect(site.broker.port(), "client").await?;
@@ -71,6 +71,6 @@ async fn a_model_that_went_while_the_node_was_down_is_cleared() -> anyhow::Resul
     let models = client.messages_within(Duration::from_millis(300)).await;
     let last = |name: &str| models.iter().rfind(|m| m.topic.ends_with(name.as_bytes())).map(|m| m.payload.len());
     assert!(last("negate").is_some_and(|length| length > 0));
-    assert!(last("slow").is_none_or(|length| length == 0));
+    assert!(last("steady").is_none_or(|length| length == 0));
     Ok(())
 }

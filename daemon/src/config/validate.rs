@@ -54,7 +54,7 @@ fn host_name() -> NodeName {
 
 fn runtime_directory() -> PathBuf {
     // systemd names it; a start by hand keeps to the user's own.
-    ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].iter().find_map(|v| std::env::var_os(v)).map_or_else(std::env::temp_dir, PathBuf::from)
+    ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].iter().find_map(std::env::var_os).map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 fn state_directory() -> PathBuf {

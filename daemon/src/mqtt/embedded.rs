@@ -113,3 +113,49 @@ impl AuthProvider for OneUser {
         Box::pin(ready(true))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, SubscribeReasonCode};
+    use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+
+    fn client(broker: &EmbeddedBroker, password: &str) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new("test", broker.address().ip().to_string(), broker.address().port());
+        options.set_credentials(USER, password);
+        AsyncClient::new(options, 8)
+    }
+
+    /// Polls until `wanted` finds what it looks for.
+    async fn wait<T>(events: &mut EventLoop, wanted: impl Fn(Packet) -> Option<T>) -> T {
+        loop {
+            if let Event::Incoming(packet) = events.poll().await.unwrap()
+                && let Some(found) = wanted(packet)
+            {
+                return found;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_serves_who_knows_the_password_and_stops_when_told() {
+        let broker = EmbeddedBroker::start().await.unwrap();
+        assert!(broker.address().ip().is_loopback());
+        let (_, mut events) = client(&broker, "wrong");
+        let refused = events.poll().await.unwrap_err();
+        assert!(matches!(refused, ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword)), "{refused:?}");
+
+        let (client, mut events) = client(&broker, &broker.login().1.0);
+        client.subscribe("a/#", QoS::AtLeastOnce).await.unwrap();
+        let granted = wait(&mut events, |packet| if let Packet::SubAck(suback) = packet { Some(suback.return_codes) } else { None }).await;
+        assert_eq!(granted, [SubscribeReasonCode::Success(QoS::AtLeastOnce)]);
+        client.publish("a/b", QoS::AtLeastOnce, false, "hello").await.unwrap();
+        let payload = wait(&mut events, |packet| if let Packet::Publish(publish) = packet { Some(publish.payload) } else { None }).await;
+        assert_eq!(payload, "hello");
+
+        let address = broker.address();
+        broker.stop().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+}

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use hearth_api::{ContentType, Fault, FaultBody, ModelName, Reply, RequestId};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use std::fmt;
 use std::sync::Arc;
 
 /// A message to publish.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Message {
     pub(super) topic: Arc<str>,
     pub(super) qos: QoS,
@@ -29,6 +30,13 @@ pub(super) struct Address {
     pub(super) id: Option<RequestId>,
     /// The model asked for, where it could be read.
     pub(super) model: Option<ModelName>,
+}
+
+impl fmt::Debug for Message {
+    // Payloads rest nowhere, logs included.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes to {} at {:?}", self.payload.len(), self.topic, self.qos)
+    }
 }
 
 impl Message {

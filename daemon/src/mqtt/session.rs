@@ -104,9 +104,11 @@ impl Common<'_> {
 }
 
 impl Session {
-    /// These of its subscriptions, each at QoS 1.
+    /// These of its subscriptions, each at QoS 1 and without what this session itself publishes (a shared subscription may
+    /// not ask for that: MQTT-3.8.3-4).
     pub(super) fn subscriptions(&self, which: &[usize]) -> Vec<Filter> {
-        which.iter().filter_map(|i| self.filters.get(*i)).map(|filter| Filter::new(filter, QoS::AtLeastOnce)).collect()
+        let filters = which.iter().filter_map(|i| self.filters.get(*i));
+        filters.map(|filter| Filter { nolocal: !self.shared, ..Filter::new(filter, QoS::AtLeastOnce) }).collect()
     }
 }
 

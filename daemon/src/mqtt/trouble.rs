@@ -43,7 +43,9 @@ pub(super) fn explain(session: &Session, error: &ConnectionError) -> String {
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
             format!("the broker at {host}:{port} closed the connection: {reason_code:?} {}", reason_string.as_deref().unwrap_or_default())
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => format!("the broker at {host}:{port} closed the connection"),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            format!("the broker at {host}:{port} closed the connection of {id}; if it goes on so, another node may have the same node.name")
+        }
         ConnectionError::Io(error) => format!("no connection to the broker at {host}:{port}: {error}"),
         ConnectionError::Tls(error) => format!("no TLS with the broker at {host}:{port}: {error}"),
         ConnectionError::Timeout(_) => {

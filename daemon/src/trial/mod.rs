@@ -187,7 +187,7 @@ async fn ready(daemon: &Daemon) -> anyhow::Result<()> {
     let all_ready = snapshot
         .wait_for(|s| !s.models.is_empty() && s.models.iter().all(|m| m.state != ModelState::Available && m.state != ModelState::Loading));
     let snapshot = tokio::time::timeout(PATIENCE, all_ready).await.context("the models did not load")??.clone();
-    for model in snapshot.models.iter().filter(|m| m.state != ModelState::Ready) {
+    if let Some(model) = snapshot.models.iter().find(|m| m.state != ModelState::Ready) {
         anyhow::bail!("{} is {}: {}", model.name, model.state.as_str(), model.reason);
     }
     Ok(())
