@@ -66,7 +66,7 @@ def main() -> None:
 
     net = network()
     common.fit(net, draw, nn.BCEWithLogitsLoss(), steps=3000, rate=4e-3)
-    common.export_int8(net, "vibration", "score", rows(known[:512]), HERE / "model.onnx", float_tail=("Gemm",))
+    common.export_int8(net, "vibration", "score", rows(known[:512]), HERE / "model.onnx", float_tail=1)
     run = common.Runner(HERE / "model.onnx")
 
     healthy = run(rows([trained_window(rng, False) for _ in range(VALIDATED)]))
