@@ -7,10 +7,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
-mod dot;
+pub(crate) mod dot;
 mod finish;
 #[cfg(target_arch = "aarch64")]
-mod matrix;
+pub(crate) mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
