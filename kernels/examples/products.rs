@@ -24,7 +24,7 @@ fn main() {
         let speed = |values: Vec<i8>, weights: Vec<i8>| {
             let weights = Weights::pack(InstructionSet::best(), &weights, outputs, depth, &[]);
             let (multiplier, mut out, mut scratch) = (vec![1e-3; outputs], vec![0i8; rows * outputs], Scratch::new());
-            let finish = Requantize { bias: &[], multiplier: &multiplier, zero_point: 3, low: -128, high: 127 };
+            let finish = Requantize { bias: &[], multiplier: &multiplier, zero_point: 3, low: -128, high: 127, table: None };
             let matrix = Matrix::new(&values, rows, depth, depth);
             let time = shortest(|| multiply(&weights, 0..outputs, black_box(&matrix), &finish, black_box(&mut out), outputs, &mut scratch));
             (rows * depth * outputs) as f64 / time.as_secs_f64() / 1e9

@@ -80,7 +80,7 @@ fn main() {
         let input: Vec<i8> = noise(size * size * channels).into_iter().map(|byte| byte as i8).collect();
         let weights: Vec<i8> = noise(kernel * kernel * channels).into_iter().map(|byte| (byte as i8).max(-127)).collect();
         let (bias, multiplier, padding) = (vec![7; channels], vec![1e-3; channels], vec![0; size * channels]);
-        let finish = Requantize { bias: &bias, multiplier: &multiplier, zero_point: 0, low: -128, high: 127 };
+        let finish = Requantize { bias: &bias, multiplier: &multiplier, zero_point: 0, low: -128, high: 127, table: None };
         let mut out = vec![0i8; windows.output()[0] * windows.output()[1] * channels];
         let packed: Vec<(InstructionSet, Weights)> = [InstructionSet::SCALAR, InstructionSet::best()]
             .map(|set| (set, Weights::pack_on(set, &weights, kernel * kernel, channels, &[])))

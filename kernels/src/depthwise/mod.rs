@@ -14,7 +14,7 @@ pub use weights::Weights;
 pub(crate) use weights::block_starts;
 
 use crate::Windows;
-use crate::linear::Requantize;
+use crate::linear::{Finish, Requantize};
 use crate::quant::Target;
 use std::ops::Range;
 use weights::Packed;
@@ -65,6 +65,7 @@ pub fn depthwise(
             });
             pixel(weights, &taps, finish, &mut out[column * channels..][..channels]);
         }
+        finish.complete(weights.set, out);
     }
 }
 

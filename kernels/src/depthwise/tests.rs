@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::InstructionSet;
+use crate::pointwise::Lookup;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -92,7 +93,15 @@ impl Case {
             let value = f64::from((sum as f32 * multiplier).round_ties_even()) + f64::from(self.zero_point);
             out.push(value.clamp(self.bounds.0.into(), self.bounds.1.into()) as i8);
         }
+        if let Some(table) = self.table() {
+            table.apply(&mut out);
+        }
         out
+    }
+
+    /// For some cases.
+    fn table(&self) -> Option<Lookup> {
+        (self.zero_point % 2 != 0).then(|| Lookup::new(|value| value.wrapping_mul(37) ^ 0x55))
     }
 
     /// In bands of `band` rows.
@@ -101,7 +110,9 @@ impl Case {
         let zero_point = i32::from(self.input_zero_point);
         let bias: Vec<i32> = self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - zero_point * sum).collect();
         let (low, high) = self.bounds;
-        let finish = Requantize { bias: &bias, multiplier: &self.multiplier, zero_point: self.zero_point, low, high };
+        let table = self.table();
+        let (multiplier, zero_point) = (&self.multiplier, self.zero_point);
+        let finish = Requantize { bias: &bias, multiplier, zero_point, low, high, table: table.as_ref() };
         let padding = vec![self.input_zero_point; self.windows.input[1] * self.channels];
         let row = self.windows.output[1] * self.channels;
         let mut out = vec![0; self.pictures() * self.windows.output[0] * row];
@@ -150,6 +161,6 @@ fn the_largest_sums_do_not_overflow() {
 fn a_short_row_of_padding_is_refused() {
     let windows = Windows::new([4, 4], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]);
     let weights = Weights::pack(&[1; 18], 9, 2, &[]);
-    let finish = Requantize { bias: &[], multiplier: &[1.0], zero_point: 0, low: -128, high: 127 };
+    let finish = Requantize { bias: &[], multiplier: &[1.0], zero_point: 0, low: -128, high: 127, table: None };
     depthwise(&weights, &windows, &[0; 32], &[0; 7], &finish, 0..4, &mut [0; 32]);
 }

@@ -7,6 +7,8 @@ use crate::cpu::Kind;
 /// Weights of each tap and channel, in blocks of [`LANES`] channels; the last block overlaps the one before.
 #[derive(Debug, Clone)]
 pub struct Weights {
+    /// Of the caller; the scalar code's weights may be packed for another one.
+    pub(super) set: InstructionSet,
     pub(super) taps: usize,
     pub(super) channels: usize,
     pub(super) packed: Packed,
@@ -52,11 +54,11 @@ impl Weights {
         let sums = (0..channels).map(|channel| (0..taps).map(|tap| i32::from(weight(tap, channel))).sum()).collect();
 
         // Fewer channels than lanes are the scalar code's.
-        let set = if channels < LANES { InstructionSet::SCALAR } else { set };
+        let kind = if channels < LANES { Kind::Scalar } else { set.0 };
         let lanes = LANES.min(channels);
         let lane = |start: usize, tap: usize, lane: usize| if lane < lanes { weight(tap, start + lane) } else { 0 };
         let words = || block_starts(channels).flat_map(|start| (0..taps * LANES).map(move |at| lane(start, at / LANES, at % LANES)));
-        let packed = match set.0 {
+        let packed = match kind {
             Kind::Scalar => Packed::Plain(words().collect()),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => {
@@ -80,7 +82,7 @@ impl Weights {
                 Packed::Pairs(block_starts(channels).flat_map(pairs).collect())
             }
         };
-        Weights { taps, channels, packed, sums }
+        Weights { set, taps, channels, packed, sums }
     }
 
     /// For each channel the sum of its weights less their zero point: times the input's zero point, it is to be subtracted from

@@ -1,7 +1,14 @@
 //! Products of float rows with weights of 4 or 8 bits that have a scale for each block of the depth (`com.microsoft`
-//! MatMulNBits): the rows are quantized to `i8` by the same blocks, each block's products are summed exactly by the kernels of
-//! `linear`, and the blocks' sums are added up as floats. 4-bit weights stay packed in memory, and are widened a panel at a time.
+//! MatMulNBits): the rows are quantized to `i8` by the same blocks, each block's products are summed exactly, and the blocks'
+//! sums are added up as floats. 4-bit weights stay packed in memory: loops of `direct` unpack them in registers; for the kernels of
+//! `linear`, which many rows may be better served by, a panel at a time is widened.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "the loops are for vector instructions"))]
+mod direct;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -10,6 +17,7 @@ pub use rows::QuantizedRows;
 
 use crate::InstructionSet;
 use crate::linear::{self, Accumulate, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel};
+use direct::{Blocks, Tiles};
 use std::ops::Range;
 
 /// Rows that are multiplied at a time: the panels of weights are widened once for them.
@@ -23,7 +31,7 @@ pub struct Weights {
     depth: usize,
     block: usize,
     bytes: Bytes,
-    /// Of each step of a panel; empty for 4-bit weights, which are small.
+    /// See [`Panel::limits`]: of each step; empty for 4-bit weights, whose kernel with limits is not used.
     limits: Vec<u8>,
     /// See [`Panel::extreme`].
     extreme: bool,
@@ -218,12 +226,15 @@ impl Visit for Product<'_> {
     type Output = ();
 
     fn visit<K: Kernel>(mut self) {
+        let direct = direct::for_rows(self.weights, self.range.len());
         let mut first = self.range.start;
         while first < self.range.end {
             let count = BLOCK_ROWS.min(self.range.end - first);
-            self.pack::<K>(first, count);
+            if direct.is_none() {
+                self.pack::<K>(first, count);
+            }
             for column in self.outputs.clone().step_by(K::COLUMNS) {
-                self.panel::<K>(first, count, column);
+                self.panel::<K>(first, count, column, direct);
             }
             first += count;
         }
@@ -248,9 +259,45 @@ impl Product<'_> {
         }
     }
 
-    /// Multiplies the packed rows by one panel of weights.
-    fn panel<K: Kernel>(&mut self, first: usize, count: usize, column: usize) {
-        let Scratch { values, weights, maxima, totals, .. } = &mut *self.scratch;
+    /// Multiplies rows, packed unless it is done directly, by one panel of weights.
+    fn panel<K: Kernel>(&mut self, first: usize, count: usize, column: usize, direct: Option<Tiles>) {
+        let width = K::COLUMNS.min(self.outputs.end - column);
+        let start = (first - self.range.start) * self.stride + (column - self.outputs.start);
+        // The totals of a whole panel are in place.
+        let (target, stride) = if width == K::COLUMNS {
+            (&mut self.out[start..], self.stride)
+        } else {
+            self.scratch.totals.resize(count * K::COLUMNS, 0.0);
+            (self.scratch.totals.as_mut_slice(), K::COLUMNS)
+        };
+        for row in target.chunks_mut(stride).take(count) {
+            match self.bias.get(column..column + width) {
+                Some(bias) => row[..width].copy_from_slice(bias),
+                None => row[..width].fill(0.0),
+            }
+        }
+        let target = target.as_mut_ptr();
+        // SAFETY: at `target` are as many rows, as long as a panel is wide, as the lines above have seen to; a direct loop is for the
+        // weights and their instruction set, which the CPU has.
+        unsafe {
+            match direct {
+                Some(direct) => direct(&Blocks::of(self.weights, self.rows, column, K::COLUMNS), first..first + count, target, stride),
+                None => self.blocks::<K>(first, count, column, target, stride),
+            }
+        }
+        if width < K::COLUMNS {
+            for (out, totals) in self.out[start..].chunks_mut(self.stride).zip(self.scratch.totals.chunks_exact(K::COLUMNS)) {
+                out[..width].copy_from_slice(&totals[..width]);
+            }
+        }
+    }
+
+    /// Adds the products of packed rows with one panel of weights, block by block, to the totals at `target`.
+    ///
+    /// # Safety
+    /// At `target` are `count` rows, as long as a panel is wide, `stride` apart.
+    unsafe fn blocks<K: Kernel>(&mut self, first: usize, count: usize, column: usize, target: *mut f32, stride: usize) {
+        let Scratch { values, weights, maxima, .. } = &mut *self.scratch;
         let (block, blocks) = (self.rows.block(), self.rows.blocks());
         let (steps, panel) = (block / K::STEP, column / K::COLUMNS);
         let values: &[K::Value] = view(values, count * blocks * block);
@@ -263,28 +310,7 @@ impl Product<'_> {
                 wide
             }
         };
-        let width = K::COLUMNS.min(self.outputs.end - column);
-        let out = &mut self.out[(first - self.range.start) * self.stride + (column - self.outputs.start)..];
-        // The totals of a whole panel are in place.
-        let (target, stride) = if width == K::COLUMNS {
-            (&mut *out, self.stride)
-        } else {
-            totals.resize(count * K::COLUMNS, 0.0);
-            (totals.as_mut_slice(), K::COLUMNS)
-        };
-        for row in target.chunks_mut(stride).take(count) {
-            match self.bias.get(column..column + width) {
-                Some(bias) => row[..width].copy_from_slice(bias),
-                None => row[..width].fill(0.0),
-            }
-        }
-        let target = target.as_mut_ptr();
-        let limits = match (K::LIMITS, self.weights.limits.as_slice()) {
-            (false, _) => &[],
-            // Of 4 bits none is large enough to saturate a sum.
-            (true, []) => &[255; 256][..blocks.min(1) * steps],
-            (true, limits) => &limits[panel * blocks * steps..][..blocks * steps],
-        };
+        let limits = if K::LIMITS { &self.weights.limits[panel * blocks * steps..][..blocks * steps] } else { &[] };
         for index in 0..blocks {
             let at = (panel * blocks + index) * K::COLUMNS;
             let mut zero_points = [0; PANEL];
@@ -313,18 +339,12 @@ impl Product<'_> {
                 zero_points,
                 extreme: self.weights.extreme,
                 sums: &sums[..K::COLUMNS],
-                limits: if limits.len() > steps { &limits[index * steps..][..steps] } else { limits },
+                limits: if K::LIMITS { &limits[index * steps..][..steps] } else { &[] },
                 column: 0,
             };
             let scales = (&self.weights.scales[at..at + K::COLUMNS], &self.rows.scales(index)[first..first + count]);
-            // SAFETY: rows and weights are packed for the kernel, whose instruction set the CPU has; `multiply` and the lines above
-            // have seen to it that at `target` are as many rows, as long as a panel is wide.
+            // SAFETY: rows and weights are packed for the kernel, whose instruction set the CPU has; the target is by the contract.
             unsafe { K::panel(&rows, &weights, &Accumulate::new(scales.0, scales.1, target, stride), target, stride) };
-        }
-        if width < K::COLUMNS {
-            for (out, totals) in out.chunks_mut(self.stride).zip(totals.chunks_exact(K::COLUMNS)) {
-                out[..width].copy_from_slice(&totals[..width]);
-            }
         }
     }
 }

@@ -75,6 +75,17 @@ impl QuantizedRows {
     pub(super) fn sums(&self, index: usize) -> &[i32] {
         &self.sums[index * self.count..][..self.count]
     }
+
+    /// Of one block of one row: the rows of a block are neighbours.
+    ///
+    /// # Safety
+    /// `at` is less than blocks times rows.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[inline(always)]
+    pub(super) unsafe fn sum_and_scale(&self, at: usize) -> (i32, f32) {
+        // SAFETY: by the contract.
+        unsafe { (*self.sums.get_unchecked(at), *self.scales.get_unchecked(at)) }
+    }
 }
 
 /// Quantizes one block; its scale, and the sum of its integers.

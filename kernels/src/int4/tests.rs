@@ -97,6 +97,24 @@ proptest! {
 #[test]
 fn many_rows_are_multiplied_in_several_goes() {
     check(BLOCK_ROWS * 2 + 3, 17, 64, 32, 4, true, 5);
+    check(BLOCK_ROWS + 3, 17, 64, 32, 8, true, 6);
+}
+
+#[test]
+fn sums_of_the_extremes_are_exact() {
+    for (bits, byte, weight) in [(4, 0xff, 7), (4, 0, -8), (8, 0xff, 127), (8, 0, -128)] {
+        for (block, sign) in [(16, 1.0), (32, -1.0), (128, 1.0), (256, -1.0f32)] {
+            let mut rows = QuantizedRows::new();
+            rows.quantize(&vec![sign * 127.0; 7 * block], block, block);
+            let weights = vec![byte; 18 * block * bits as usize / 8];
+            let source = Source { bits, outputs: 18, depth: block, block, weights: &weights, scales: &[1.0; 18], zero_points: &[] };
+            for set in InstructionSet::available() {
+                let mut out = [0.0; 7 * 18];
+                multiply(&Weights::pack(set, &source), 0..18, &rows, 0..7, &[], &mut out, 18, &mut Scratch::default());
+                assert_eq!(out, [sign * 127.0 * weight as f32 * block as f32; 7 * 18], "{set}: {bits} bits, {block}");
+            }
+        }
+    }
 }
 
 #[test]

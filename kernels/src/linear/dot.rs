@@ -100,7 +100,7 @@ unsafe fn products<const GROUP: usize, const R: usize>(sums: &mut [[int32x4_t; 2
 /// `sums[lane] += weights[4 * lane..][..4] . values[4 * GROUP..][..4]`: `vdotq_laneq_s32`, which is not stable yet.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn sdot<const GROUP: usize>(mut sums: int32x4_t, weights: int8x16_t, values: int8x16_t) -> int32x4_t {
+pub(crate) fn sdot<const GROUP: usize>(mut sums: int32x4_t, weights: int8x16_t, values: int8x16_t) -> int32x4_t {
     // SAFETY: registers only; the instruction is there by the target feature.
     unsafe {
         asm!(

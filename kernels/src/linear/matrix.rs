@@ -85,15 +85,21 @@ unsafe fn tile<const P: usize, const R: usize, F: Finish>(
             weight = weight.add(STEP * Matrix::COLUMNS);
         }
     }
-    for (pair, [a, b, c, d]) in sums.into_iter().enumerate() {
-        let rows = [[zip_low(a, b), zip_low(c, d)], [zip_high(a, b), zip_high(c, d)]];
-        for (row, sums) in rows.into_iter().take(R).enumerate() {
+    for (pair, sums) in sums.into_iter().enumerate() {
+        for (row, sums) in by_row(sums).into_iter().take(R).enumerate() {
             let row = first + pair * R + row;
             let results = finish.finish(outputs.columns, [block.first + row; 2], sums);
             // SAFETY: the row has room for as many results as the vector holds.
             unsafe { out.add(row * stride).cast::<F::Results>().write_unaligned(results) };
         }
     }
+}
+
+/// The sums of each of two rows with eight outputs.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn by_row([a, b, c, d]: [int32x4_t; 4]) -> [[int32x4_t; 2]; 2] {
+    [[zip_low(a, b), zip_low(c, d)], [zip_high(a, b), zip_high(c, d)]]
 }
 
 /// The lower halves of two vectors.
@@ -113,7 +119,7 @@ fn zip_high(a: int32x4_t, b: int32x4_t) -> int32x4_t {
 /// Adds the products of two rows with two outputs, eight deep: `vmmlaq_s32`, which is not stable yet.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
-fn smmla(mut sums: int32x4_t, values: int8x16_t, weights: int8x16_t) -> int32x4_t {
+pub(crate) fn smmla(mut sums: int32x4_t, values: int8x16_t, weights: int8x16_t) -> int32x4_t {
     // SAFETY: registers only; the instruction is there by the target feature.
     unsafe {
         asm!(

@@ -7,10 +7,10 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "aarch64")]
-mod dot;
+pub(crate) mod dot;
 mod finish;
 #[cfg(target_arch = "aarch64")]
-mod matrix;
+pub(crate) mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -34,7 +34,8 @@ use crate::cpu::Products;
 use crate::{InstructionSet, cpu::Kind};
 use std::ops::Range;
 
-/// Bytes of packed rows that a block aims at: with the panel that runs over it, within the first-level cache of a small core.
+/// Bytes of packed rows that a block aims at, and of their results, which are written in strips: with the panel that runs over it,
+/// within the first-level cache of a small core.
 const BLOCK_BYTES: usize = 16 << 10;
 
 /// Rows of a block at least: all weights are read once a block, so fewer would wait for memory.
@@ -177,7 +178,8 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
         let Product { weights, outputs, rows, count: total, finish, out, stride, scratch } = self;
         let steps = weights.depth().div_ceil(K::STEP);
         let row_bytes = steps * K::STEP * size_of::<K::Value>();
-        let most = (BLOCK_BYTES / row_bytes.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
+        let largest = row_bytes.max(outputs.len() * size_of::<F::Output>());
+        let most = (BLOCK_BYTES / largest.max(1)).max(BLOCK_ROWS).next_multiple_of(K::ROWS);
         let mut first = 0;
         while first < total {
             let count = most.min(total - first);
@@ -202,6 +204,13 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
                         }
                     }
                 }
+            }
+            // While the cache holds them.
+            let results = &mut out[first * stride..][..(count - 1) * stride + outputs.len()];
+            if stride == outputs.len() {
+                finish.complete(weights.set(), results);
+            } else {
+                results.chunks_mut(stride).for_each(|row| finish.complete(weights.set(), &mut row[..outputs.len()]));
             }
             first += count;
         }

@@ -119,8 +119,14 @@ impl Case {
 
     fn check(&self) {
         let mut scratch = Scratch::new();
-        let requantize =
-            Requantize { bias: &self.bias, multiplier: &self.multiplier, zero_point: self.zero_point, low: self.low, high: self.high };
+        let requantize = Requantize {
+            bias: &self.bias,
+            multiplier: &self.multiplier,
+            zero_point: self.zero_point,
+            low: self.low,
+            high: self.high,
+            table: None,
+        };
         let float = Float { offset: &self.bias, scale: &self.multiplier, row_scale: &self.row_scale, bias: &self.float_bias };
         let raw = Raw { bias: &self.bias };
         let bits = |floats: Vec<f32>| floats.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
@@ -169,6 +175,6 @@ fn the_sums_of_the_weights_stand_for_a_zero_point_of_the_rows() {
 #[should_panic(expected = "linear: 3 multipliers, not one of [1, 2]")]
 fn a_wrong_number_of_multipliers_is_refused() {
     let weights = Weights::pack(InstructionSet::SCALAR, &[0; 4], 2, 2, &[]);
-    let finish = Requantize { bias: &[], multiplier: &[1.0; 3], zero_point: 0, low: -128, high: 127 };
+    let finish = Requantize { bias: &[], multiplier: &[1.0; 3], zero_point: 0, low: -128, high: 127, table: None };
     multiply(&weights, 0..2, &Matrix::new(&[0; 2], 1, 2, 2), &finish, &mut [0; 2], 2, &mut Scratch::new());
 }

@@ -16,6 +16,8 @@ trait Lanes {}
 impl<T> Lanes for T {}
 
 use super::rows::Value;
+use crate::InstructionSet;
+use crate::pointwise::Lookup;
 use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
@@ -27,8 +29,11 @@ pub trait Finish: Lanes + Copy {
     /// What is added to each sum before it is finished: empty, or one for all outputs, or one for each.
     fn bias(&self) -> &[i32];
 
-    /// Finishes the sum of one row and one output, bias included.
+    /// Finishes the sum of one row and one output, bias included, but for [`complete`](Finish::complete).
     fn one(&self, row: usize, output: usize, sum: i32) -> Self::Output;
+
+    /// What is still to be done to results, whichever they are, while the cache holds them.
+    fn complete(&self, _set: InstructionSet, _results: &mut [Self::Output]) {}
 
     /// The same for a product of some of the outputs alone.
     fn outputs(&self, outputs: Range<usize>) -> Self;
@@ -39,7 +44,7 @@ pub trait Finish: Lanes + Copy {
 }
 
 /// `clamp(round(sum * multiplier) + zero_point, low, high)`, the sum made an `f32` first, halves rounded to even: as onnxruntime
-/// requantizes. `low` and `high` carry a fused Relu or Clip.
+/// requantizes. `low` and `high` carry a fused Relu or Clip, `table` any other activation.
 #[derive(Debug, Clone, Copy)]
 pub struct Requantize<'a> {
     /// Added to each sum: empty, or one for all outputs, or one for each.
@@ -52,6 +57,8 @@ pub struct Requantize<'a> {
     pub low: i8,
     /// Largest result.
     pub high: i8,
+    /// What the result, clamped, is replaced by in the end, on a grid of the table's own.
+    pub table: Option<&'a Lookup>,
 }
 
 /// `sum * (row_scale * scale) + bias`, each operation rounded to `f32`: no fused multiply-add.
@@ -114,6 +121,12 @@ impl Finish for Requantize<'_> {
         // A float to integer cast saturates.
         let steps = (value.round_ties_even() as i32).clamp(-1 << 15, (1 << 15) - 1);
         ((steps + i32::from(self.zero_point)).clamp(-128, 127) as i8).max(self.low).min(self.high)
+    }
+
+    fn complete(&self, set: InstructionSet, results: &mut [i8]) {
+        if let Some(table) = self.table {
+            table.apply_on(set, results);
+        }
     }
 
     fn outputs(&self, outputs: Range<usize>) -> Self {

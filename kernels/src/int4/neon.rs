@@ -1,0 +1,286 @@
+//! Rows times blocks of weights on NEON: SMULL and SMLAL2, SDOT, or SMMLA.
+
+use super::QuantizedRows;
+use super::direct::{Blocks, Direct};
+use crate::linear::dot::sdot;
+use crate::linear::matrix::{by_row, smmla};
+use std::arch::aarch64::*;
+use std::{array, ptr};
+
+/// For panels of [`crate::linear`]'s kernels of the same names.
+pub(super) struct Neon;
+pub(super) struct Dot;
+pub(super) struct Matrix;
+
+impl Direct for Neon {
+    #[target_feature(enable = "neon")]
+    unsafe fn tile<const FOUR: bool, const R: usize>(blocks: &Blocks<'_>, first: usize, totals: *mut f32, stride: usize) {
+        // SAFETY: by the contract: what is read below is blocks of rows and weights, one after the other.
+        unsafe {
+            let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
+            let mut sum: [[float32x4_t; 1]; R] = load(totals, stride);
+            for _ in 0..blocks.count() {
+                let mut sums = [[vdupq_n_s32(0); 1]; R];
+                if FOUR {
+                    let mut left = blocks.block;
+                    while left >= 32 {
+                        let weights = [unpack::<true, 4>(&mut weight), unpack::<true, 4>(&mut weight)];
+                        for (sums, value) in sums.iter_mut().zip(&mut value) {
+                            let values = [next(value), next(value)];
+                            let products = array::from_fn(|output| {
+                                let first = vmlal_high_s8(low_products(values[0], weights[0][output]), values[0], weights[0][output]);
+                                let both = vmlal_s8(first, vget_low_s8(values[1]), vget_low_s8(weights[1][output]));
+                                vmlal_high_s8(both, values[1], weights[1][output])
+                            });
+                            sums[0] = add_short(sums[0], products);
+                        }
+                        left -= 32;
+                    }
+                    if left > 0 {
+                        let weights: [int8x16_t; 4] = unpack::<true, 4>(&mut weight);
+                        for (sums, value) in sums.iter_mut().zip(&mut value) {
+                            let values = next(value);
+                            let products =
+                                array::from_fn(|output| vmlal_high_s8(low_products(values, weights[output]), values, weights[output]));
+                            sums[0] = add_short(sums[0], products);
+                        }
+                    }
+                } else {
+                    let mut partial = [[vdupq_n_s32(0); 4]; R];
+                    for _ in 0..blocks.block / 16 {
+                        let weights: [int8x16_t; 4] = unpack::<false, 4>(&mut weight);
+                        for (partial, value) in partial.iter_mut().zip(&mut value) {
+                            let values = next(value);
+                            for (partial, &weights) in partial.iter_mut().zip(&weights) {
+                                // Values are at least -127, so two products fit 16 bits.
+                                *partial = vpadalq_s16(*partial, vmlal_high_s8(low_products(values, weights), values, weights));
+                            }
+                        }
+                    }
+                    for (sums, [a, b, c, d]) in sums.iter_mut().zip(partial) {
+                        sums[0] = vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+                    }
+                }
+                scales.add::<FOUR, R, 1>(&mut sum, sums);
+            }
+            store(sum, totals, stride);
+        }
+    }
+}
+
+impl Direct for Dot {
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn tile<const FOUR: bool, const R: usize>(blocks: &Blocks<'_>, first: usize, totals: *mut f32, stride: usize) {
+        // SAFETY: as above.
+        unsafe {
+            let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
+            let mut sum: [[float32x4_t; 2]; R] = load(totals, stride);
+            for _ in 0..blocks.count() {
+                let mut sums = [[vdupq_n_s32(0); 2]; R];
+                for _ in 0..blocks.block / 32 {
+                    dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
+                    dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
+                }
+                if blocks.block == 16 {
+                    dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
+                }
+                scales.add::<FOUR, R, 2>(&mut sum, sums);
+            }
+            store(sum, totals, stride);
+        }
+    }
+}
+
+/// Adds the products of 16 values of each row.
+///
+/// # Safety
+/// There are values and weights.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot_step<const FOUR: bool, const R: usize>(sums: &mut [[int32x4_t; 2]; R], value: &mut [*const i8; R], weight: &mut *const u8) {
+    // SAFETY: by the contract.
+    unsafe {
+        let values = value.each_mut().map(|value| next(value));
+        dot_products::<0, FOUR, R>(sums, &values, weight);
+        dot_products::<1, FOUR, R>(sums, &values, weight);
+        dot_products::<2, FOUR, R>(sums, &values, weight);
+        dot_products::<3, FOUR, R>(sums, &values, weight);
+    }
+}
+
+/// Adds the products of the `GROUP`th four of each row.
+///
+/// # Safety
+/// There are weights.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot_products<const GROUP: usize, const FOUR: bool, const R: usize>(
+    sums: &mut [[int32x4_t; 2]; R],
+    values: &[int8x16_t; R],
+    weight: &mut *const u8,
+) {
+    // SAFETY: by the contract.
+    let weights: [int8x16_t; 2] = unsafe { unpack::<FOUR, 2>(weight) };
+    for (sums, &values) in sums.iter_mut().zip(values) {
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            *sums = sdot::<GROUP>(*sums, weights, values);
+        }
+    }
+}
+
+impl Direct for Matrix {
+    #[target_feature(enable = "neon,i8mm")]
+    unsafe fn tile<const FOUR: bool, const R: usize>(blocks: &Blocks<'_>, first: usize, totals: *mut f32, stride: usize) {
+        // SAFETY: as above.
+        unsafe {
+            let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
+            let mut sum: [[float32x4_t; 2]; R] = load(totals, stride);
+            for _ in 0..blocks.count() {
+                // Those of two rows together, or of the only one.
+                let mut pairs = [[vdupq_n_s32(0); 4]; R];
+                for _ in 0..blocks.block / 8 {
+                    let weights: [int8x16_t; 4] = unpack::<FOUR, 4>(&mut weight);
+                    for (sums, value) in pairs.iter_mut().zip(value.chunks_mut(2)) {
+                        let eights = [vld1_s8(value[0]), vld1_s8(value[value.len() - 1])];
+                        value.iter_mut().for_each(|value| *value = value.add(8));
+                        for (sums, weights) in sums.iter_mut().zip(weights) {
+                            *sums = smmla(*sums, vcombine_s8(eights[0], eights[1]), weights);
+                        }
+                    }
+                }
+                let sums = array::from_fn(|row| by_row(pairs[row / 2])[row % 2]);
+                scales.add::<FOUR, R, 2>(&mut sum, sums);
+            }
+            store(sum, totals, stride);
+        }
+    }
+}
+
+/// The next 16 values of a row.
+///
+/// # Safety
+/// They exist.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn next(value: &mut *const i8) -> int8x16_t {
+    // SAFETY: by the contract.
+    unsafe {
+        let values = vld1q_s8(*value);
+        *value = value.add(16);
+        values
+    }
+}
+
+/// The next `N` times 16 weights, from 0 to 15 if there are four bits of them.
+///
+/// # Safety
+/// They exist.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn unpack<const FOUR: bool, const N: usize>(weight: &mut *const u8) -> [int8x16_t; N] {
+    let start = *weight;
+    let packed = if FOUR { N / 2 } else { N };
+    // SAFETY: by the contract.
+    unsafe {
+        *weight = start.add(16 * packed);
+        array::from_fn(|index| {
+            let at = if FOUR { index / 2 } else { index };
+            let bytes = vld1q_u8(start.add(16 * at));
+            vreinterpretq_s8_u8(match (FOUR, index % 2) {
+                (false, _) => bytes,
+                (true, 0) => vandq_u8(bytes, vdupq_n_u8(15)),
+                (true, _) => vshrq_n_u8::<4>(bytes),
+            })
+        })
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn low_products(values: int8x16_t, weights: int8x16_t) -> int16x8_t {
+    vmull_s8(vget_low_s8(values), vget_low_s8(weights))
+}
+
+/// Adds sums of eight lanes for each of four outputs, of 32 products with 4-bit weights at most: 15 * 127 * 32 is over 16 bits, but
+/// the half of it that a lane holds before the last addition is not.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_short(sums: int32x4_t, [a, b, c, d]: [int16x8_t; 4]) -> int32x4_t {
+    vpadalq_s16(sums, vpaddq_s16(vpaddq_s16(a, b), vpaddq_s16(c, d)))
+}
+
+/// # Safety
+/// There are `R` rows at `totals`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load<const R: usize, const N: usize>(totals: *const f32, stride: usize) -> [[float32x4_t; N]; R] {
+    // SAFETY: by the contract.
+    array::from_fn(|row| array::from_fn(|four| unsafe { vld1q_f32(totals.add(row * stride + 4 * four)) }))
+}
+
+/// # Safety
+/// There are `R` rows at `totals`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store<const R: usize, const N: usize>(sums: [[float32x4_t; N]; R], totals: *mut f32, stride: usize) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (four, sums) in sums.into_iter().enumerate() {
+            // SAFETY: by the contract.
+            unsafe { vst1q_f32(totals.add(row * stride + 4 * four), sums) };
+        }
+    }
+}
+
+/// The scales, zero points and sums of the next block.
+struct Scales<'a> {
+    weights: *const f32,
+    /// Null if all are 0.
+    zero_points: *const i8,
+    rows: &'a QuantizedRows,
+    /// Of the first row.
+    at: usize,
+}
+
+impl Scales<'_> {
+    #[inline(always)]
+    fn of<'a>(blocks: &Blocks<'a>, first: usize) -> Scales<'a> {
+        let zero_points = if blocks.zero_points.is_empty() { ptr::null() } else { blocks.zero_points.as_ptr() };
+        Scales { weights: blocks.scales.as_ptr(), zero_points, rows: blocks.rows, at: first }
+    }
+
+    /// Adds the sums of a block to the totals, as [`super::multiply`] says.
+    ///
+    /// # Safety
+    /// There is another block, and there are the rows.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn add<const FOUR: bool, const R: usize, const N: usize>(
+        &mut self,
+        totals: &mut [[float32x4_t; N]; R],
+        sums: [[int32x4_t; N]; R],
+    ) {
+        // What 4-bit weights are more than they stand for, see `Bytes`.
+        let mut zero_points = [vdupq_n_s32(if FOUR { 8 } else { 0 }); N];
+        // SAFETY: by the contract.
+        unsafe {
+            if !self.zero_points.is_null() {
+                for zero_points in &mut zero_points {
+                    let bytes = vcreate_s8(self.zero_points.cast::<u32>().read_unaligned().into());
+                    *zero_points = vaddw_s16(*zero_points, vget_low_s16(vmovl_s8(bytes)));
+                    self.zero_points = self.zero_points.add(4);
+                }
+            }
+            let scales: [float32x4_t; N] = array::from_fn(|four| vld1q_f32(self.weights.add(4 * four)));
+            for row in 0..R {
+                let (row_sum, row_scale) = self.rows.sum_and_scale(self.at + row);
+                for four in 0..N {
+                    let sum = vmlsq_n_s32(sums[row][four], zero_points[four], row_sum);
+                    let product = vmulq_f32(vcvtq_f32_s32(sum), vmulq_n_f32(scales[four], row_scale));
+                    totals[row][four] = vaddq_f32(totals[row][four], product);
+                }
+            }
+            self.weights = self.weights.add(4 * N);
+        }
+        self.at += self.rows.count();
+    }
+}
