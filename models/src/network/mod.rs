@@ -85,12 +85,12 @@ impl Network {
     pub(crate) fn from_source(source: &Source, arithmetic: Arithmetic) -> Result<Network, LoadError> {
         let integers = if arithmetic == Arithmetic::Integers { source.parse_integers() } else { None };
         if let Some(parsed) = integers {
-            match parsed.and_then(|model| Network::try_model(source, model)) {
+            match parsed.and_then(|(model, mixes_rows)| Network::try_model(source, model, mixes_rows)) {
                 Ok(network) => return Ok(Network { arithmetic, ..network }),
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
             }
         }
-        Network::try_model(source, source.parse()?)
+        Network::try_model(source, source.parse()?, source.mixes_rows)
     }
 
     /// What its quantized parts are computed in; floats, too, where it has none.
@@ -99,9 +99,9 @@ impl Network {
     }
 
     /// A network of this graph, tried out.
-    pub(crate) fn try_model(source: &Source, mut model: InferenceModel) -> Result<Network, LoadError> {
+    pub(crate) fn try_model(source: &Source, mut model: InferenceModel, mixes_rows: bool) -> Result<Network, LoadError> {
         let ports = Ports::declare(&mut model, source)?;
-        let stackable = ports.batch.is_some() && !source.mixes_rows;
+        let stackable = ports.batch.is_some() && !mixes_rows;
         let mut failures = Vec::new();
         let mut candidates = Vec::new();
         if ports.has_free() {

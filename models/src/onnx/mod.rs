@@ -84,7 +84,7 @@ impl Source {
             ));
         }
         half::widen(graph);
-        let mixes_rows = any_node(graph, &mut |node| node.op_type == "DynamicQuantizeLinear");
+        let mixes_rows = mixes_rows(graph);
         Ok(Source { file: file.into(), proto, inputs, outputs, mixes_rows })
     }
 
@@ -100,12 +100,13 @@ impl Source {
         self.parse_proto(&proto)
     }
 
-    /// The same with all that is quantized computed on integers; none where nothing is.
-    pub(crate) fn parse_integers(&self) -> Option<Result<InferenceModel, LoadError>> {
+    /// The same with all that is quantized computed on integers, and whether rows of a batch still mix; none where nothing is.
+    pub(crate) fn parse_integers(&self) -> Option<Result<(InferenceModel, bool), LoadError>> {
         let mut proto = self.proto.clone();
         let rewritten = proto.graph.as_mut().and_then(integers::rewrite)?;
         tracing::debug!(file = %self.file.display(), ?rewritten, "computed on integers");
-        Some(self.parse_proto(&proto))
+        let mixes_rows = proto.graph.as_ref().is_some_and(mixes_rows);
+        Some(self.parse_proto(&proto).map(|model| (model, mixes_rows)))
     }
 
     fn parse_proto(&self, proto: &ModelProto) -> Result<InferenceModel, LoadError> {
@@ -182,6 +183,11 @@ fn datatype(element: DataType) -> Option<Datatype> {
         DataType::Double => Datatype::Fp64,
         _ => return None,
     })
+}
+
+/// Whether a graph computes a grid from all of a batch.
+fn mixes_rows(graph: &GraphProto) -> bool {
+    any_node(graph, &mut |node| node.op_type == "DynamicQuantizeLinear")
 }
 
 /// The bodies (of If, Loop, Scan) that a node carries.

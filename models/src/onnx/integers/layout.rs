@@ -20,9 +20,10 @@ enum Kind {
 
 fn kind(view: &View<'_>, node: &NodeProto) -> Kind {
     match node.op_type.as_str() {
-        "hearth.Conv" | "hearth.MaxPool" | "hearth.AveragePool" | "hearth.Repeat" => Kind::Last,
+        "hearth.Conv" | "hearth.DynamicConv" | "hearth.MaxPool" | "hearth.AveragePool" | "hearth.Repeat" => Kind::Last,
         _ if pictures(node).any(|name| view.constant(name).is_some()) => Kind::First,
         "hearth.Lookup" | "hearth.Sum" | "hearth.Product" => Kind::Either,
+        "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Add" | "Mul" => Kind::Either,
         // Of their axes only those can be translated whose meaning does not hang on the rank.
         "Concat" | "Split" if moved_axis(node).is_some() => Kind::Either,
         _ => Kind::First,
@@ -42,7 +43,8 @@ fn moved_axis(node: &NodeProto) -> Option<i64> {
 
 /// The inputs of a node that may be pictures.
 fn pictures(node: &NodeProto) -> impl Iterator<Item = &str> {
-    let count = if matches!(node.op_type.as_str(), "Concat" | "hearth.Sum" | "hearth.Product") { node.input.len() } else { 1 };
+    let count =
+        if matches!(node.op_type.as_str(), "Concat" | "hearth.Sum" | "hearth.Product" | "Add" | "Mul") { node.input.len() } else { 1 };
     node.input.iter().take(count).map(String::as_str)
 }
 

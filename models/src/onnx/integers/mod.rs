@@ -4,8 +4,9 @@
 //! 1. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.
 //! 2. [`signed`]: `u8` activations and weights become `i8`.
 //! 3. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
-//! 4. [`layout`]: which of them hold their channels last, and where that changes.
-//! 5. [`prune`]: what nobody takes any more goes.
+//! 4. [`prune`]: what nobody takes any more goes.
+//! 5. [`tables`]: a function of a product's result goes into the product.
+//! 6. [`layout`]: which operators hold their channels last, and where that changes.
 
 mod fuse;
 mod layout;
@@ -13,6 +14,7 @@ pub(crate) mod nodes;
 mod prune;
 mod qoperator;
 mod signed;
+mod tables;
 mod view;
 
 pub(crate) use qoperator::{expand, expands};
@@ -35,7 +37,7 @@ pub(crate) fn is_own(operator: &str) -> bool {
 
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
 pub(crate) fn rewrite(graph: &mut GraphProto) -> Option<Rewritten> {
-    let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm");
+    let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear");
     if !graph.node.iter().any(|node| quantized(&node.op_type)) {
         return None;
     }
@@ -43,6 +45,7 @@ pub(crate) fn rewrite(graph: &mut GraphProto) -> Option<Rewritten> {
     signed::shift(graph);
     fuse::fuse(graph);
     prune::prune(graph);
+    tables::attach(graph);
     layout::settle(graph);
     let count = |test: fn(&str) -> bool| graph.node.iter().filter(|node| test(&node.op_type)).count();
     Some(Rewritten { integer_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })

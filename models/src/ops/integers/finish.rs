@@ -1,14 +1,15 @@
 //! What becomes of the sums of a product, as its node says: `i8` on a grid, or `f32`.
 
-use super::{byte, words};
+use super::{byte, table, words};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::linear;
+use hearth_kernels::pointwise::Lookup;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
 #[derive(Debug)]
 pub(super) enum Finish {
-    Requantize { offset: Vec<i32>, multiplier: Vec<f32>, zero_point: i8, low: i8, high: i8 },
+    Requantize { offset: Vec<i32>, multiplier: Vec<f32>, zero_point: i8, low: i8, high: i8, table: Option<Lookup> },
     Float { offset: Vec<i32>, scale: Vec<f32>, bias: Vec<f32> },
 }
 
@@ -23,7 +24,8 @@ impl Finish {
         ensure!(offset.len() == outputs, "{} without {outputs} offsets", node.op_type);
         Ok(if node.get("multiplier").is_some() {
             let (zero_point, low, high) = (byte(node, "zero_point")?, byte(node, "low")?, byte(node, "high")?);
-            Finish::Requantize { offset, multiplier: list("multiplier")?, zero_point, low, high }
+            let table = if node.get("table").is_some() { Some(table(node)?) } else { None };
+            Finish::Requantize { offset, multiplier: list("multiplier")?, zero_point, low, high, table }
         } else {
             Finish::Float { offset, scale: list("scale")?, bias: list("bias")? }
         })
@@ -39,9 +41,14 @@ impl Finish {
     /// The kernels' form where the result is `i8`.
     pub(super) fn requantize(&self) -> Option<linear::Requantize<'_>> {
         match self {
-            Finish::Requantize { offset, multiplier, zero_point, low, high } => {
-                Some(linear::Requantize { bias: offset, multiplier, zero_point: *zero_point, low: *low, high: *high })
-            }
+            Finish::Requantize { offset, multiplier, zero_point, low, high, table } => Some(linear::Requantize {
+                bias: offset,
+                multiplier,
+                zero_point: *zero_point,
+                low: *low,
+                high: *high,
+                table: table.as_ref(),
+            }),
             Finish::Float { .. } => None,
         }
     }

@@ -2,6 +2,7 @@
 //! its weights in itself, packed for this CPU; tract sees a node with shapes, and never the weights.
 
 mod convolution;
+mod dynamic;
 mod finish;
 mod layout;
 mod linear;
@@ -9,6 +10,7 @@ mod pairwise;
 mod pooling;
 
 use crate::onnx::integers::nodes::{Attributes as _, to_integers};
+use hearth_kernels::pointwise::Lookup;
 use std::cell::RefCell;
 use std::fmt;
 use tract_onnx::Onnx;
@@ -130,6 +132,8 @@ pub(super) fn register(onnx: &mut Onnx) {
     register! {
         "hearth.Conv" => convolution::Conv::new,
         "hearth.Linear" => linear::Linear::new,
+        "hearth.DynamicConv" => dynamic::DynamicConv::new,
+        "hearth.DynamicLinear" => dynamic::DynamicLinear::new,
         "hearth.Sum" => pairwise::Sum::new,
         "hearth.Product" => pairwise::Product::new,
         "hearth.Lookup" => pairwise::Table::new,
@@ -150,6 +154,12 @@ fn byte(node: &NodeProto, name: &str) -> TractResult<i8> {
 fn bytes(node: &NodeProto, name: &str) -> TractResult<Vec<i8>> {
     let tensor = node.get(name).and_then(|a| a.t.as_ref()).with_context(|| format!("{} without {name}", node.op_type))?;
     Ok(tensor.raw_data.iter().map(|b| *b as i8).collect())
+}
+
+/// A required attribute: a function of one byte.
+fn table(node: &NodeProto) -> TractResult<Lookup> {
+    let table: [i8; 256] = bytes(node, "table")?.try_into().ok().context("a table of other than 256 bytes")?;
+    Ok(Lookup::new(|value| table[usize::from(value as u8)]))
 }
 
 /// The dimensions of a constant that is an attribute.
@@ -175,6 +185,10 @@ fn sizes(node: &NodeProto, name: &str) -> TVec<usize> {
 struct Memory {
     scratch: hearth_kernels::linear::Scratch,
     padding: Vec<i8>,
+    /// An item quantized as it comes, and what its grid makes of offsets and scales.
+    item: Vec<i8>,
+    offset: Vec<i32>,
+    scale: Vec<f32>,
 }
 
 fn with_memory<T>(use_: impl FnOnce(&mut Memory) -> T) -> T {

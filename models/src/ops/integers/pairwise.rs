@@ -1,6 +1,6 @@
 //! Element by element: sums and products of two tensors, and functions of one as a table.
 
-use super::{Compute, byte, bytes};
+use super::{Compute, byte, table};
 use crate::onnx::integers::nodes::Attributes as _;
 use hearth_kernels::pointwise;
 use hearth_kernels::quant::Target;
@@ -46,8 +46,7 @@ impl Product {
 
 impl Table {
     pub(super) fn new(node: &NodeProto) -> TractResult<Table> {
-        let table: [i8; 256] = bytes(node, "table")?.try_into().ok().context("a table of other than 256 bytes")?;
-        Ok(Table(pointwise::Lookup::new(|value| table[usize::from(value as u8)])))
+        Ok(Table(table(node)?))
     }
 }
 

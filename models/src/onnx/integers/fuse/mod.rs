@@ -1,6 +1,7 @@
 //! Operators between DequantizeLinear and QuantizeLinear become operators on integers, with the same results but for the order of
 //! roundings. What cannot be joined stays as it was, between its own Q and DQ.
 
+mod dynamic;
 mod movement;
 mod pointwise;
 mod pooling;
@@ -57,6 +58,7 @@ impl<'a> Fuser<'a> {
             "Conv" => self.convolution(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.matrix_product(node),
+            "MatMulInteger" | "ConvInteger" => self.dynamic(node),
             "AveragePool" | "GlobalAveragePool" | "ReduceMean" => self.average_pool(node),
             "QuantizeLinear" => self.quantize(node),
             _ => self.movement(node),

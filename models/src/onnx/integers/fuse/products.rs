@@ -10,18 +10,18 @@ use tract_onnx::pb::NodeProto;
 const LARGEST_BIAS: f32 = (1 << 30) as f32;
 
 /// Weights as the kernels take them: `integers[output][depth]`.
-struct Matrix {
-    integers: Vec<i8>,
+pub(super) struct Matrix {
+    pub(super) integers: Vec<i8>,
     depth: usize,
     /// One an output.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// Empty where all are 0, else one an output.
     zero_points: Vec<i8>,
 }
 
 impl Matrix {
     /// From weights whose element `at(output, index)` is that of the output at `index` of its depth.
-    fn new(weights: &Weights, outputs: usize, depth: usize, at: impl Fn(usize, usize) -> usize) -> Matrix {
+    pub(super) fn new(weights: &Weights, outputs: usize, depth: usize, at: impl Fn(usize, usize) -> usize) -> Matrix {
         let integers =
             (0..outputs).flat_map(|output| (0..depth).map(move |index| (output, index))).map(|(o, i)| weights.integers[at(o, i)]).collect();
         let each = |output: usize| output.min(weights.scales.len() - 1);
@@ -29,6 +29,14 @@ impl Matrix {
         let all_zero = weights.zero_points.iter().all(|z| *z == 0);
         let zero_points = if all_zero { Vec::new() } else { (0..outputs).map(|output| weights.zero_points[each(output)]).collect() };
         Matrix { integers, depth, scales, zero_points }
+    }
+
+    /// A node with the zero points, where there are any.
+    pub(super) fn with_zero_points(&self, new: NodeProto) -> NodeProto {
+        match self.zero_points.len() {
+            0 => new,
+            n => new.with_tensor("weight_zero_points", bytes("weight_zero_points", &[n as i64], &self.zero_points)),
+        }
     }
 
     /// What the zero point of the input adds to each sum.
@@ -43,33 +51,8 @@ impl<'a> Fuser<'a> {
     pub(super) fn convolution(&mut self, old: &'a NodeProto) -> Option<()> {
         let x = self.view.dequantized(&old.input[0])?;
         let weights = self.view.weights(old.input.get(1)?)?;
-        if !(3..=4).contains(&weights.dims.len()) || (weights.scales.len() > 1 && weights.axis != 0) {
-            return None;
-        }
-        if !matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID")) {
-            return None;
-        }
-        let (outputs, channels, kernel) = (weights.dims[0], weights.dims[1], &weights.dims[2..]);
-        let taps: usize = kernel.iter().product();
-        let matrix = Matrix::new(&weights, outputs, taps * channels, |output, index| {
-            (output * channels + index % channels) * taps + index / channels
-        });
-        let mut dims = vec![outputs as i64];
-        dims.extend(kernel.iter().map(|k| *k as i64));
-        dims.push(channels as i64);
-        let axes = kernel.len();
-        let list = |name: &str, count: usize, value: i64| match old.ints(name) {
-            Some(given) if given.len() == count => given.to_vec(),
-            _ => vec![value; count],
-        };
-        let prepare = |new: NodeProto| {
-            new.with_tensor("weights", bytes("weights", &dims, &matrix.integers))
-                .with_int("group", old.int("group").unwrap_or(1))
-                .with_ints("strides", &list("strides", axes, 1))
-                .with_ints("dilations", &list("dilations", axes, 1))
-                .with_ints("pads", &list("pads", 2 * axes, 0))
-        };
-        self.product(old, "hearth.Conv", x, &matrix, old.input.get(2), 1.0, prepare)
+        let (matrix, filters) = with_filters(old, &weights)?;
+        self.product(old, "hearth.Conv", x, &matrix, old.input.get(2), 1.0, filters)
     }
 
     pub(super) fn gemm(&mut self, old: &'a NodeProto) -> Option<()> {
@@ -99,8 +82,9 @@ impl<'a> Fuser<'a> {
             depth,
             |output, index| if transposed { output * depth + index } else { index * outputs + output },
         );
-        let prepare = |new: NodeProto| new.with_tensor("weights", bytes("weights", &[outputs as i64, depth as i64], &matrix.integers));
-        self.product(old, "hearth.Linear", x, &matrix, bias, alpha, prepare)
+        let constant = bytes("weights", &[outputs as i64, depth as i64], &matrix.integers);
+        let filters = node("", &[], &[]).with_tensor("weights", constant);
+        self.product(old, "hearth.Linear", x, &matrix, bias, alpha, filters)
     }
 
     /// Emits a product: to `i8` where its result is quantized next, else to `f32`.
@@ -113,7 +97,7 @@ impl<'a> Fuser<'a> {
         matrix: &Matrix,
         bias: Option<&String>,
         alpha: f32,
-        prepare: impl Fn(NodeProto) -> NodeProto,
+        filters: NodeProto,
     ) -> Option<()> {
         let outputs = matrix.scales.len();
         let bias = match bias.filter(|name| !name.is_empty()) {
@@ -141,12 +125,35 @@ impl<'a> Fuser<'a> {
             None => with_list(with_list(node(operator, &[x.integers], &[&old.output[0]]), "scale", &scales), "bias", &bias),
         };
         let new = new.with_tensor("offset", words("offset", &[outputs as i64], &offsets)).with_int("input_zero_point", x.zero_point.into());
-        let zero_points = &matrix.zero_points;
-        let new = if zero_points.is_empty() {
-            new
-        } else {
-            new.with_tensor("weight_zero_points", bytes("weight_zero_points", &[zero_points.len() as i64], zero_points))
-        };
-        self.emit(prepare(new))
+        let mut new = matrix.with_zero_points(new);
+        new.attribute.extend(filters.attribute);
+        self.emit(new)
     }
+}
+
+/// The filters of a convolution, channels last, and the attributes of one that has them; none if it is not of our kind.
+pub(super) fn with_filters(old: &NodeProto, weights: &Weights) -> Option<(Matrix, NodeProto)> {
+    let plain = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
+    if !plain || !(3..=4).contains(&weights.dims.len()) || (weights.scales.len() > 1 && weights.axis != 0) {
+        return None;
+    }
+    let (outputs, channels, kernel) = (weights.dims[0], weights.dims[1], &weights.dims[2..]);
+    let taps: usize = kernel.iter().product();
+    let place = |output: usize, index: usize| (output * channels + index % channels) * taps + index / channels;
+    let matrix = Matrix::new(weights, outputs, taps * channels, place);
+    let mut dims = vec![outputs as i64];
+    dims.extend(kernel.iter().map(|k| *k as i64));
+    dims.push(channels as i64);
+    let axes = kernel.len();
+    let list = |name: &str, count: usize, value: i64| match old.ints(name) {
+        Some(given) if given.len() == count => given.to_vec(),
+        _ => vec![value; count],
+    };
+    let filters = node("", &[], &[])
+        .with_tensor("weights", bytes("weights", &dims, &matrix.integers))
+        .with_int("group", old.int("group").unwrap_or(1))
+        .with_ints("strides", &list("strides", axes, 1))
+        .with_ints("dilations", &list("dilations", axes, 1))
+        .with_ints("pads", &list("pads", 2 * axes, 0));
+    Some((matrix, filters))
 }

@@ -1,0 +1,164 @@
+//! Products of activations that are quantized as they come, item by item, on the grid that covers each: `f32` in, `f32` out.
+//!
+//! ONNX takes one grid for the whole batch; here the items of a batch do not touch each other.
+
+use super::pooling::Sliding;
+use super::{Compute, Memory, bytes, dims, pair, picture, with_memory};
+use crate::onnx::integers::nodes::{Attributes as _, to_floats};
+use hearth_kernels::convolution::{Convolution, Shape};
+use hearth_kernels::{InstructionSet, linear, quant};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::internal::*;
+
+/// Scales and bias of the outputs, and the sums of their weights.
+#[derive(Debug)]
+struct Outputs {
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl Outputs {
+    fn new(node: &NodeProto, sums: &[i32]) -> TractResult<Outputs> {
+        let list = |name: &str| {
+            let list = node.get(name).and_then(|a| a.t.as_ref()).and_then(to_floats);
+            list.filter(|list| list.len() == sums.len()).with_context(|| format!("{} without {} {name}", node.op_type, sums.len()))
+        };
+        Ok(Outputs { scale: list("scale")?, bias: list("bias")?, sums: sums.to_vec() })
+    }
+
+    /// Quantizes an item, and hands on its integers, its zero point and the finish of its sums.
+    fn with_item<T>(
+        &self,
+        item: &[f32],
+        memory: &mut Memory,
+        compute: impl FnOnce(&[i8], i8, &linear::Float<'_>, &mut linear::Scratch) -> T,
+    ) -> T {
+        memory.item.resize(item.len(), 0);
+        let grid = quant::dynamic_quantize::<i8>(item, &mut memory.item);
+        memory.offset.clear();
+        memory.offset.extend(self.sums.iter().map(|sum| sum.wrapping_mul(-grid.zero_point())));
+        memory.scale.clear();
+        memory.scale.extend(self.scale.iter().map(|scale| scale * grid.scale()));
+        let finish = linear::Float { offset: &memory.offset, scale: &memory.scale, row_scale: &[], bias: &self.bias };
+        compute(&memory.item, grid.zero_point() as i8, &finish, &mut memory.scratch)
+    }
+}
+
+/// Rows times constant weights.
+#[derive(Debug)]
+pub(super) struct DynamicLinear {
+    weights: linear::Weights,
+    outputs: Outputs,
+}
+
+fn zero_points(node: &NodeProto) -> TractResult<Vec<i8>> {
+    if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points") } else { Ok(Vec::new()) }
+}
+
+impl DynamicLinear {
+    pub(super) fn new(node: &NodeProto) -> TractResult<DynamicLinear> {
+        let &[outputs, depth] = dims(node, "weights").as_slice() else { bail!("weights of {} are no matrix", node.op_type) };
+        let weights = linear::Weights::pack(InstructionSet::best(), &bytes(node, "weights")?, outputs, depth, &zero_points(node)?);
+        let outputs = Outputs::new(node, weights.sums())?;
+        Ok(DynamicLinear { weights, outputs })
+    }
+}
+
+impl Compute for DynamicLinear {
+    fn name(&self) -> &'static str {
+        "DynamicLinear"
+    }
+
+    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        let mut shape: TVec<TDim> = shapes[0].into();
+        *shape.last_mut().context("a product of a single number")? = self.weights.outputs().to_dim();
+        Ok((DatumType::F32, shape))
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let (depth, shape) = (self.weights.depth(), inputs[0].shape());
+        ensure!(shape.last() == Some(&depth), "rows of {shape:?} and weights of depth {depth}");
+        let items = if shape.len() > 1 { shape[0] } else { 1 };
+        let (x, outputs) = (inputs[0].try_as_plain_ram()?.as_slice::<f32>()?, self.weights.outputs());
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<f32>()?;
+        if out.is_empty() || x.is_empty() {
+            return Ok(());
+        }
+        let (size, out_size) = (x.len() / items, out.len() / items);
+        with_memory(|memory| {
+            for (item, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)) {
+                self.outputs.with_item(item, memory, |item, _, finish, scratch| {
+                    let rows = linear::Matrix::new(item, item.len() / depth, depth, depth);
+                    linear::multiply(&self.weights, 0..outputs, &rows, finish, out, outputs, scratch);
+                });
+            }
+        });
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.weights.bytes() as u64
+    }
+}
+
+/// Convolution, channels last.
+#[derive(Debug)]
+pub(super) struct DynamicConv {
+    weights: Convolution,
+    sliding: Sliding,
+    channels: usize,
+    outputs: Outputs,
+}
+
+impl DynamicConv {
+    pub(super) fn new(node: &NodeProto) -> TractResult<DynamicConv> {
+        let shape = dims(node, "weights");
+        let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
+        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
+        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
+        let channels = groups * part;
+        let shape = Shape { channels, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let weights = Convolution::pack(InstructionSet::best(), shape, &bytes(node, "weights")?, &zero_points(node)?);
+        let outputs = Outputs::new(node, weights.sums())?;
+        Ok(DynamicConv { weights, sliding: Sliding::new(node, kernel)?, channels, outputs })
+    }
+}
+
+impl Compute for DynamicConv {
+    fn name(&self) -> &'static str {
+        "DynamicConv"
+    }
+
+    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        let channels = shapes[0].last().context("a picture of rank 0")?;
+        ensure!(
+            channels.to_usize().is_ok_and(|c| c == self.channels),
+            "a picture of {channels} channels, for filters of {}",
+            self.channels
+        );
+        Ok((DatumType::F32, self.sliding.output(shapes[0], self.outputs.scale.len().to_dim())?))
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let [_, height, width, channels] = picture(inputs[0].shape(), 1)?;
+        let windows = self.sliding.windows([height, width])?;
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<f32>()?;
+        let (size, pixels) = ((height * width * channels).max(1), windows.count());
+        with_memory(|memory| {
+            for (item, out) in x.chunks_exact(size).zip(out.chunks_exact_mut((pixels * self.outputs.scale.len()).max(1))) {
+                self.outputs.with_item(item, memory, |item, zero_point, finish, scratch| {
+                    self.weights.run(&windows, item, zero_point, 0..pixels, finish, out, scratch);
+                });
+            }
+        });
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.weights.bytes() as u64
+    }
+}
