@@ -94,14 +94,17 @@ impl<V: Activation, const STEP: usize> Sink for Steps<'_, V, STEP> {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = self.at + steps.len() * self.rows;
         assert!(end < self.tile.len() + self.rows, "linear: a piece fits its row");
+        // Not in `self`, where each step would wait for the one before to be stored.
+        let (tile, rows, mut at) = (self.tile.as_mut_ptr(), self.rows, self.at);
         let mut put = |step: &[i8; STEP]| {
             // SAFETY: once for each step, so at most `end - rows`, which is less than the length.
-            unsafe { *self.tile.get_unchecked_mut(self.at) = V::pack(*step) };
-            self.at += self.rows;
+            unsafe { *tile.add(at) = V::pack(*step) };
+            at += rows;
         };
         let (fours, singles) = steps.as_chunks::<4>();
         fours.iter().for_each(|four| four.iter().for_each(&mut put));
         singles.iter().for_each(put);
+        self.at = end;
         if !rest.is_empty() {
             let mut step = [0; STEP];
             copy(rest, &mut step[..rest.len()]);
