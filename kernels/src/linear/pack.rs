@@ -168,7 +168,8 @@ impl Lines<'_> {
     /// Copies pieces by `N` words each, of which the last one overlaps the next piece, or what follows the row.
     #[inline(always)]
     fn words<const N: usize>(&mut self, source: &[i8], length: usize, stride: usize, count: usize) {
-        let (read, written) = ((count - 1) * stride + N * WORD, (count - 1) * length + N * WORD);
+        // Saturating: whatever sizes come, nothing is read or written elsewhere.
+        let [read, written] = [stride, length].map(|step| count.saturating_sub(1).saturating_mul(step).saturating_add(N * WORD));
         if source.len() < read || self.lines.len() - self.at < written {
             return (0..count).for_each(|index| self.piece(&source[index * stride..][..length]));
         }
