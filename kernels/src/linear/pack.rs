@@ -94,14 +94,17 @@ impl<V: Activation, const STEP: usize> Sink for Steps<'_, V, STEP> {
         let (steps, rest) = piece.as_chunks::<STEP>();
         let end = self.at + steps.len() * self.rows;
         assert!(end < self.tile.len() + self.rows, "linear: a piece fits its row");
+        // Not in `self`, where each step would wait for the one before to be stored.
+        let (tile, rows, mut at) = (self.tile.as_mut_ptr(), self.rows, self.at);
         let mut put = |step: &[i8; STEP]| {
             // SAFETY: once for each step, so at most `end - rows`, which is less than the length.
-            unsafe { *self.tile.get_unchecked_mut(self.at) = V::pack(*step) };
-            self.at += self.rows;
+            unsafe { *tile.add(at) = V::pack(*step) };
+            at += rows;
         };
         let (fours, singles) = steps.as_chunks::<4>();
         fours.iter().for_each(|four| four.iter().for_each(&mut put));
         singles.iter().for_each(put);
+        self.at = end;
         if !rest.is_empty() {
             let mut step = [0; STEP];
             copy(rest, &mut step[..rest.len()]);
@@ -165,7 +168,8 @@ impl Lines<'_> {
     /// Copies pieces by `N` words each, of which the last one overlaps the next piece, or what follows the row.
     #[inline(always)]
     fn words<const N: usize>(&mut self, source: &[i8], length: usize, stride: usize, count: usize) {
-        let (read, written) = ((count - 1) * stride + N * WORD, (count - 1) * length + N * WORD);
+        // Saturating: whatever sizes come, nothing is read or written elsewhere.
+        let [read, written] = [stride, length].map(|step| count.saturating_sub(1).saturating_mul(step).saturating_add(N * WORD));
         if source.len() < read || self.lines.len() - self.at < written {
             return (0..count).for_each(|index| self.piece(&source[index * stride..][..length]));
         }

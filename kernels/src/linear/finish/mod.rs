@@ -245,10 +245,14 @@ pub(super) fn lanes<const N: usize, T: Copy>(values: &[T], output: usize, absent
     match values {
         [] => {}
         &[one] => lanes = [one; N],
-        each => {
-            let each = &each[output.min(each.len())..each.len().min(output + N)];
-            lanes[..each.len()].copy_from_slice(each);
-        }
+        // All of them, mostly: no call, since the length is known when compiled.
+        each => match each.get(output..).and_then(|each| each.first_chunk()) {
+            Some(all) => lanes = *all,
+            None => {
+                let each = &each[output.min(each.len())..];
+                lanes[..each.len()].copy_from_slice(each);
+            }
+        },
     }
     lanes
 }
