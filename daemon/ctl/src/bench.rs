@@ -44,7 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Calls before the clock counts.
 const WARM_UP: usize = 20;
 
-/// One exchange over a door; `Some` with the batch it rode in where a model answered.
+/// Of so many answers one is read, for the batch it rode in: an echo's are not read either.
+const READ: u64 = 16;
+
+/// One exchange over a door; `Some` with the batch it rode in where a model's answer was read.
 #[derive(Clone)]
 enum Exchange {
     BusModel(BusClient, Proxy<'static>, Payload),
@@ -66,10 +69,12 @@ impl Exchange {
             let batch = json.get("batch").and_then(serde_json::Value::as_u64).context("an answer says the batch it rode in");
             batch.map(|batch| Some(batch as u32)).map_err(CallError::Unreachable)
         };
-        let id = || format!("bench-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (id, read) = (|| format!("bench-{number}"), number.is_multiple_of(READ));
         match self {
             Exchange::BusModel(bus, proxy, payload) => {
-                batch(bus.infer_through(proxy, payload, &HashMap::new()).await?.json().map_err(CallError::Unreachable)?)
+                let answer = bus.infer_through(proxy, payload, &HashMap::new()).await?;
+                if read { batch(answer.json().map_err(CallError::Unreachable)?) } else { Ok(None) }
             }
             Exchange::BusEcho { proxy, payload, .. } => {
                 let arguments = (payload.content_type.as_str(), Variant::from(payload.bytes.to_vec()), HashMap::<&str, Variant<'_>>::new());
@@ -77,7 +82,8 @@ impl Exchange {
                 echoed.map(|_| None).map_err(|e| CallError::Unreachable(e.into()))
             }
             Exchange::BrokerModel(client, model, payload) => {
-                batch(client.infer(model, &id(), payload, Priority::Normal, PATIENCE).await?.json()?)
+                let answer = client.infer(model, &id(), payload, Priority::Normal, PATIENCE).await?;
+                if read { batch(answer.json()?) } else { Ok(None) }
             }
             Exchange::BrokerEcho(client, topic, payload) => {
                 let properties = PublishProperties {
@@ -99,7 +105,8 @@ struct Row {
     ceiling: usize,
     latencies: Vec<u64>,
     refused: usize,
-    batches: f64,
+    /// Of the answers that were read.
+    batches: Vec<u32>,
     elapsed: Duration,
 }
 
@@ -114,7 +121,7 @@ impl Row {
     }
 
     fn mean_batch(&self) -> f64 {
-        self.batches / self.latencies.len().max(1) as f64
+        f64::from(self.batches.iter().sum::<u32>()) / self.batches.len().max(1) as f64
     }
 
     fn json(&self) -> serde_json::Value {
@@ -261,13 +268,13 @@ async fn measure(door: &'static str, what: &'static str, exchange: &Exchange, ce
     let lanes = (0..ceiling).map(|_| {
         let exchange = exchange.clone();
         tokio::spawn(async move {
-            let (mut latencies, mut refused, mut batches) = (Vec::new(), 0, 0.0);
+            let (mut latencies, mut refused, mut batches) = (Vec::new(), 0, Vec::new());
             while Instant::now() < end {
                 let sent = Instant::now();
                 match exchange.once().await {
                     Ok(batch) => {
                         latencies.push(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
-                        batches += f64::from(batch.unwrap_or(1));
+                        batches.extend(batch);
                     }
                     Err(CallError::Fault(fault)) if fault.retry_after_ms.is_some() => {
                         refused += 1;
@@ -279,12 +286,12 @@ async fn measure(door: &'static str, what: &'static str, exchange: &Exchange, ce
             Ok((latencies, refused, batches))
         })
     });
-    let mut row = Row { door, what, ceiling, latencies: Vec::new(), refused: 0, batches: 0.0, elapsed: Duration::ZERO };
+    let mut row = Row { door, what, ceiling, latencies: Vec::new(), refused: 0, batches: Vec::new(), elapsed: Duration::ZERO };
     for lane in lanes.collect::<Vec<_>>() {
         let (latencies, refused, batches) = lane.await??;
         row.latencies.extend(latencies);
         row.refused += refused;
-        row.batches += batches;
+        row.batches.extend(batches);
     }
     row.elapsed = begun.elapsed();
     row.latencies.sort_unstable();

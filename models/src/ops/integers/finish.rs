@@ -9,7 +9,7 @@ use tract_onnx::tract_core::internal::*;
 
 #[derive(Debug)]
 pub(super) enum Finish {
-    Requantize { offset: Vec<i32>, multiplier: Vec<f32>, zero_point: i8, low: i8, high: i8, table: Option<Lookup> },
+    Requantize { offset: Vec<i32>, multiplier: Vec<f32>, zero_point: i8, low: i8, high: i8, table: Option<Box<Lookup>> },
     Float { offset: Vec<i32>, scale: Vec<f32>, bias: Vec<f32> },
 }
 
@@ -24,7 +24,7 @@ impl Finish {
         ensure!(offset.len() == outputs, "{} without {outputs} offsets", node.op_type);
         Ok(if node.get("multiplier").is_some() {
             let (zero_point, low, high) = (byte(node, "zero_point")?, byte(node, "low")?, byte(node, "high")?);
-            let table = if node.get("table").is_some() { Some(table(node)?) } else { None };
+            let table = if node.get("table").is_some() { Some(Box::new(table(node)?)) } else { None };
             Finish::Requantize { offset, multiplier: list("multiplier")?, zero_point, low, high, table }
         } else {
             Finish::Float { offset, scale: list("scale")?, bias: list("bias")? }
@@ -47,7 +47,7 @@ impl Finish {
                 zero_point: *zero_point,
                 low: *low,
                 high: *high,
-                table: table.as_ref(),
+                table: table.as_deref(),
             }),
             Finish::Float { .. } => None,
         }
