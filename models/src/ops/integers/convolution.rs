@@ -2,8 +2,7 @@
 
 use super::finish::Finish;
 use super::pooling::Sliding;
-use super::{Compute, byte, bytes, dims, pair, picture, with_memory};
-use crate::onnx::integers::nodes::Attributes as _;
+use super::{Compute, byte, bytes, filters, picture, with_memory, zero_points};
 use hearth_kernels::convolution::{Convolution, Shape};
 use hearth_kernels::{InstructionSet, depthwise};
 use tract_onnx::pb::NodeProto;
@@ -29,24 +28,19 @@ enum Weights {
 
 impl Conv {
     pub(super) fn new(node: &NodeProto) -> TractResult<Conv> {
-        let shape = dims(node, "weights");
-        let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-        let integers = bytes(node, "weights")?;
-        let zero_points = if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points")? } else { Vec::new() };
-        let sliding = Sliding::new(node, kernel)?;
-        let finish = Finish::new(node, *outputs)?;
-        let taps: usize = kernel.iter().product();
-        let weights = if *part == 1 && groups == *outputs && groups > 1 && finish.requantize().is_some() {
+        let shape = filters(node)?;
+        let Shape { channels, outputs, kernel, groups } = shape;
+        let (integers, zero_points) = (bytes(node, "weights")?, zero_points(node)?);
+        let finish = Finish::new(node, outputs)?;
+        let weights = if groups == channels && groups == outputs && groups > 1 && finish.requantize().is_some() {
+            let taps: usize = kernel.iter().product();
             let by_tap: Vec<i8> = (0..taps * outputs).map(|i| integers[i % outputs * taps + i / outputs]).collect();
-            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, *outputs, &zero_points), integers.len() as u64)
+            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, outputs, &zero_points), integers.len() as u64)
         } else {
-            let set = InstructionSet::best();
-            let shape = Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
-            Weights::Dense(Convolution::pack(set, shape, &integers, &zero_points))
+            Weights::Dense(Convolution::pack(InstructionSet::best(), shape, &integers, &zero_points))
         };
-        Ok(Conv { weights, sliding, channels: groups * part, outputs: *outputs, zero_point: byte(node, "input_zero_point")?, finish })
+        let sliding = Sliding::new(node, &kernel)?;
+        Ok(Conv { weights, sliding, channels, outputs, zero_point: byte(node, "input_zero_point")?, finish })
     }
 }
 

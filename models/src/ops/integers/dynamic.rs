@@ -3,9 +3,9 @@
 //! ONNX takes one grid for the whole batch; here the items of a batch do not touch each other.
 
 use super::pooling::Sliding;
-use super::{Compute, Memory, bytes, dims, pair, picture, with_memory};
+use super::{Compute, Memory, bytes, dims, filters, picture, with_memory, zero_points};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
-use hearth_kernels::convolution::{Convolution, Shape};
+use hearth_kernels::convolution::Convolution;
 use hearth_kernels::{InstructionSet, linear, quant};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -50,10 +50,6 @@ impl Outputs {
 pub(super) struct DynamicLinear {
     weights: linear::Weights,
     outputs: Outputs,
-}
-
-fn zero_points(node: &NodeProto) -> TractResult<Vec<i8>> {
-    if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points") } else { Ok(Vec::new()) }
 }
 
 impl DynamicLinear {
@@ -114,15 +110,10 @@ pub(super) struct DynamicConv {
 
 impl DynamicConv {
     pub(super) fn new(node: &NodeProto) -> TractResult<DynamicConv> {
-        let shape = dims(node, "weights");
-        let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-        let channels = groups * part;
-        let shape = Shape { channels, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let shape = filters(node)?;
         let weights = Convolution::pack(InstructionSet::best(), shape, &bytes(node, "weights")?, &zero_points(node)?);
         let outputs = Outputs::new(node, weights.sums())?;
-        Ok(DynamicConv { weights, sliding: Sliding::new(node, kernel)?, channels, outputs })
+        Ok(DynamicConv { weights, sliding: Sliding::new(node, &shape.kernel)?, channels: shape.channels, outputs })
     }
 }
 

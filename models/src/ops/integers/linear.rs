@@ -1,8 +1,7 @@
 //! Rows times constant weights: Gemm, and MatMul with a constant second operand.
 
 use super::finish::Finish;
-use super::{Compute, bytes, dims, with_memory};
-use crate::onnx::integers::nodes::Attributes as _;
+use super::{Compute, bytes, dims, with_memory, zero_points};
 use hearth_kernels::{InstructionSet, linear};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -16,8 +15,7 @@ pub(super) struct Linear {
 impl Linear {
     pub(super) fn new(node: &NodeProto) -> TractResult<Linear> {
         let &[outputs, depth] = dims(node, "weights").as_slice() else { bail!("weights of {} are no matrix", node.op_type) };
-        let zero_points = if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points")? } else { Vec::new() };
-        let weights = linear::Weights::pack(InstructionSet::best(), &bytes(node, "weights")?, outputs, depth, &zero_points);
+        let weights = linear::Weights::pack(InstructionSet::best(), &bytes(node, "weights")?, outputs, depth, &zero_points(node)?);
         Ok(Linear { weights, finish: Finish::new(node, outputs)? })
     }
 }

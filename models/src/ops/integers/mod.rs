@@ -10,6 +10,7 @@ mod pairwise;
 mod pooling;
 
 use crate::onnx::integers::nodes::{Attributes as _, to_integers};
+use hearth_kernels::convolution::Shape;
 use hearth_kernels::pointwise::Lookup;
 use std::cell::RefCell;
 use std::fmt;
@@ -134,8 +135,8 @@ pub(super) fn register(onnx: &mut Onnx) {
         "hearth.Linear" => linear::Linear::new,
         "hearth.DynamicConv" => dynamic::DynamicConv::new,
         "hearth.DynamicLinear" => dynamic::DynamicLinear::new,
-        "hearth.Sum" => pairwise::Sum::new,
-        "hearth.Product" => pairwise::Product::new,
+        "hearth.Sum" => pairwise::Pairwise::sum,
+        "hearth.Product" => pairwise::Pairwise::product,
         "hearth.Lookup" => pairwise::Table::new,
         "hearth.MaxPool" => pooling::MaxPool::new,
         "hearth.AveragePool" => pooling::AveragePool::new,
@@ -166,6 +167,20 @@ fn table(node: &NodeProto) -> TractResult<Lookup> {
 fn dims(node: &NodeProto, name: &str) -> Vec<usize> {
     let tensor = node.get(name).and_then(|a| a.t.as_ref());
     tensor.map(|t| t.dims.iter().filter_map(|d| usize::try_from(*d).ok()).collect()).unwrap_or_default()
+}
+
+/// The zero points of weights, empty where they are 0.
+fn zero_points(node: &NodeProto) -> TractResult<Vec<i8>> {
+    if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points") } else { Ok(Vec::new()) }
+}
+
+/// The shape of a convolution whose weights are an attribute.
+fn filters(node: &NodeProto) -> TractResult<Shape> {
+    let shape = dims(node, "weights");
+    let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
+    let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
+    ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
+    Ok(Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups })
 }
 
 /// A required attribute: a constant of words.

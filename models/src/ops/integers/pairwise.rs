@@ -8,11 +8,12 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::broadcast::multi_broadcast;
 use tract_onnx::tract_core::internal::*;
 
+/// Of two tensors.
 #[derive(Debug)]
-pub(super) struct Sum(pointwise::Sum);
-
-#[derive(Debug)]
-pub(super) struct Product(pointwise::Product);
+pub(super) enum Pairwise {
+    Sum(pointwise::Sum),
+    Product(pointwise::Product),
+}
 
 #[derive(Debug)]
 pub(super) struct Table(pointwise::Lookup);
@@ -31,16 +32,15 @@ fn multipliers<const N: usize>(node: &NodeProto) -> TractResult<[f32; N]> {
     list.try_into().ok().with_context(|| format!("{} without {N} multipliers", node.op_type))
 }
 
-impl Sum {
-    pub(super) fn new(node: &NodeProto) -> TractResult<Sum> {
-        Ok(Sum(pointwise::Sum { zero_points: zero_points(node)?, multipliers: multipliers(node)?, target: target(node)? }))
+impl Pairwise {
+    pub(super) fn sum(node: &NodeProto) -> TractResult<Pairwise> {
+        let sum = pointwise::Sum { zero_points: zero_points(node)?, multipliers: multipliers(node)?, target: target(node)? };
+        Ok(Pairwise::Sum(sum))
     }
-}
 
-impl Product {
-    pub(super) fn new(node: &NodeProto) -> TractResult<Product> {
+    pub(super) fn product(node: &NodeProto) -> TractResult<Pairwise> {
         let [multiplier] = multipliers(node)?;
-        Ok(Product(pointwise::Product { zero_points: zero_points(node)?, multiplier, target: target(node)? }))
+        Ok(Pairwise::Product(pointwise::Product { zero_points: zero_points(node)?, multiplier, target: target(node)? }))
     }
 }
 
@@ -68,13 +68,12 @@ fn paired(inputs: &[&Tensor], shape: &[usize], compute: impl FnOnce(&[i8], &[i8]
     compute(&a, &b, false)
 }
 
-fn broadcast(shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-    Ok((DatumType::I8, multi_broadcast(shapes)?))
-}
-
-impl Compute for Sum {
+impl Compute for Pairwise {
     fn name(&self) -> &'static str {
-        "Sum"
+        match self {
+            Pairwise::Sum(_) => "Sum",
+            Pairwise::Product(_) => "Product",
+        }
     }
 
     fn inputs(&self) -> usize {
@@ -82,7 +81,7 @@ impl Compute for Sum {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        broadcast(shapes)
+        Ok((DatumType::I8, multi_broadcast(shapes)?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
@@ -90,40 +89,21 @@ impl Compute for Sum {
         let mut plain = output.try_as_plain_ram_mut()?;
         let out = plain.as_slice_mut::<i8>()?;
         paired(inputs, &shape, |a, b, swapped| {
-            let pointwise::Sum { mut zero_points, mut multipliers, target } = self.0;
-            if swapped {
-                zero_points.reverse();
-                multipliers.reverse();
+            match *self {
+                Pairwise::Sum(mut sum) => {
+                    if swapped {
+                        sum.zero_points.reverse();
+                        sum.multipliers.reverse();
+                    }
+                    pointwise::add(a, b, &sum, out);
+                }
+                Pairwise::Product(mut product) => {
+                    if swapped {
+                        product.zero_points.reverse();
+                    }
+                    pointwise::multiply(a, b, &product, out);
+                }
             }
-            pointwise::add(a, b, &pointwise::Sum { zero_points, multipliers, target }, out);
-            Ok(())
-        })
-    }
-}
-
-impl Compute for Product {
-    fn name(&self) -> &'static str {
-        "Product"
-    }
-
-    fn inputs(&self) -> usize {
-        2
-    }
-
-    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        broadcast(shapes)
-    }
-
-    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
-        let shape: TVec<usize> = output.shape().into();
-        let mut plain = output.try_as_plain_ram_mut()?;
-        let out = plain.as_slice_mut::<i8>()?;
-        paired(inputs, &shape, |a, b, swapped| {
-            let mut product = self.0;
-            if swapped {
-                product.zero_points.reverse();
-            }
-            pointwise::multiply(a, b, &product, out);
             Ok(())
         })
     }
