@@ -2,7 +2,7 @@
 //! move values tie together change together, or, where the graph's caller sees one of them, not at all.
 
 use super::fuse::moves;
-use super::nodes::{constant, to_integers};
+use super::nodes::{Attributes as _, constant, to_integers};
 use super::view::View;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -124,6 +124,9 @@ fn ends_of(view: &View<'_>, name: &str) -> Option<Vec<usize>> {
 fn shifted_zero_point(view: &View<'_>, node: usize) -> Option<TensorProto> {
     let node = &view.graph.node[node];
     let scale = view.input(node, 1)?;
+    if node.int("output_dtype").unwrap_or(0) != 0 {
+        return None;
+    }
     let Some(given) = node.input.get(ZERO_POINT).filter(|name| !name.is_empty()) else {
         // Without one it is 0, of u8.
         let count: i64 = scale.dims.iter().product();
