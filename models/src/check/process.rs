@@ -160,16 +160,11 @@ fn bind(memory_bytes: u64, seconds: u64) -> Result<(), String> {
 
 fn check(directory: &Path) -> Result<Report, String> {
     // Where roundings add up so that integers answer otherwise than the file says, floats on their grids do not.
-    let first = check_with(directory, Arithmetic::Integers);
-    let (model, load_ms, comparisons) = match first {
-        Ok((model, load_ms, Ok(comparisons))) => (model, load_ms, comparisons),
-        Ok((model, _, Err(_))) if model.network().arithmetic() == Arithmetic::Integers => {
-            let (model, load_ms, comparisons) = check_with(directory, Arithmetic::Floats)?;
-            (model, load_ms, comparisons?)
-        }
-        Ok((_, _, Err(unlike))) => return Err(unlike),
-        Err(refused) => return Err(refused),
-    };
+    let (mut model, mut load_ms, mut comparisons) = check_with(directory, Arithmetic::Integers)?;
+    if comparisons.is_err() && model.network().arithmetic() == Arithmetic::Integers {
+        (model, load_ms, comparisons) = check_with(directory, Arithmetic::Floats)?;
+    }
+    let comparisons = comparisons?;
     let manifest = model.manifest();
     let mut tally = Samples::default();
     let pool = hearth_kernels::Pool::new(1);

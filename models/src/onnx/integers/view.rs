@@ -1,7 +1,6 @@
 //! A graph to look things up in: who makes a tensor, who takes it, what is constant, what is quantized how. Changes nothing.
 
-use super::nodes::Attributes as _;
-use super::nodes::{to_floats, to_integers};
+use super::nodes::{Attributes as _, to_floats, to_integers};
 use crate::onnx::bodies;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;

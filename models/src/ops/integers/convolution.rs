@@ -53,13 +53,7 @@ impl Compute for Conv {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let channels = shapes[0].last().context("a picture of rank 0")?;
-        ensure!(
-            channels.to_usize().is_ok_and(|c| c == self.channels),
-            "a picture of {channels} channels, for filters of {}",
-            self.channels
-        );
-        Ok((self.finish.datum_type(), self.sliding.output(shapes[0], self.outputs.to_dim())?))
+        Ok((self.finish.datum_type(), self.sliding.convolved(shapes[0], self.channels, self.outputs)?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {

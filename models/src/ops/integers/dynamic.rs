@@ -123,13 +123,7 @@ impl Compute for DynamicConv {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let channels = shapes[0].last().context("a picture of rank 0")?;
-        ensure!(
-            channels.to_usize().is_ok_and(|c| c == self.channels),
-            "a picture of {channels} channels, for filters of {}",
-            self.channels
-        );
-        Ok((DatumType::F32, self.sliding.output(shapes[0], self.outputs.scale.len().to_dim())?))
+        Ok((DatumType::F32, self.sliding.convolved(shapes[0], self.channels, self.outputs.scale.len())?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {

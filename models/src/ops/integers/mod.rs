@@ -190,7 +190,7 @@ fn words(node: &NodeProto, name: &str) -> TractResult<Vec<i32>> {
     Ok(elements.into_iter().map(|w| w as i32).collect())
 }
 
-/// A list of sizes that is an attribute; `value` of them where there are none.
+/// A list of sizes that is an attribute; empty without one.
 fn sizes(node: &NodeProto, name: &str) -> TVec<usize> {
     node.ints(name).into_iter().flatten().map(|s| usize::try_from(*s).unwrap_or(0)).collect()
 }

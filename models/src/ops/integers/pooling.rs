@@ -77,6 +77,13 @@ impl Sliding {
         output.push(channels);
         Ok(output)
     }
+
+    /// The same for a convolution that takes so many channels and makes so many.
+    pub(super) fn convolved(&self, shape: &[TDim], channels: usize, outputs: usize) -> TractResult<TVec<TDim>> {
+        let given = shape.last().context("a picture of rank 0")?;
+        ensure!(given.to_usize().is_ok_and(|c| c == channels), "a picture of {given} channels, for filters of {channels}");
+        self.output(shape, outputs.to_dim())
+    }
 }
 
 #[derive(Debug)]

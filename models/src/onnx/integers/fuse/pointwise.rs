@@ -11,8 +11,8 @@ use tract_onnx::pb::NodeProto;
 const DEPTH: usize = 16;
 
 /// The values of a float tensor for each integer of its source.
-struct Function<'a> {
-    source: &'a str,
+struct Function {
+    source: String,
     values: Box<[f32; 256]>,
 }
 
@@ -23,8 +23,7 @@ impl<'a> Fuser<'a> {
         if let Some(function) = self.function(&old.input[0], DEPTH) {
             let mut elements = [0i8; 256];
             hearth_kernels::quant::quantize(&function.values[..], target, &mut elements);
-            let source = function.source.to_owned();
-            return self.table(&old.output[0], Table { source, elements });
+            return self.table(&old.output[0], Table { source: function.source, elements });
         }
         // Through Relu and Clip to a sum or product, unless somebody else takes it too.
         let (mut name, view) = (old.input[0].as_str(), self.view);
@@ -70,22 +69,18 @@ impl<'a> Fuser<'a> {
     }
 
     /// A float tensor as a function of one integer tensor.
-    fn function(&self, name: &str, depth: usize) -> Option<Function<'a>> {
+    fn function(&self, name: &str, depth: usize) -> Option<Function> {
         let view = self.view;
         let (_, maker) = view.maker(name)?;
         let depth = depth.checked_sub(1)?;
         if let Some(x) = view.dequantized(name) {
             let real = |q: i8| f32::from(i16::from(q) - i16::from(x.zero_point)) * x.scale;
             // The integers may be a table themselves.
-            return Some(match self.tables.get(x.integers) {
-                Some(table) => {
-                    let (_, root) = view
-                        .takers(&table.source)
-                        .find_map(|(_, taker)| taker.input.iter().enumerate().find(|(_, n)| **n == table.source))?;
-                    Function { source: root, values: Box::new(std::array::from_fn(|bits| real(table.elements[bits]))) }
-                }
-                None => Function { source: x.integers, values: Box::new(std::array::from_fn(|bits| real(bits as u8 as i8))) },
-            });
+            let (source, elements) = match self.tables.get(x.integers) {
+                Some(Table { source, elements }) => (source.clone(), *elements),
+                None => (x.integers.to_owned(), std::array::from_fn(|bits| bits as u8 as i8)),
+            };
+            return Some(Function { source, values: Box::new(elements.map(real)) });
         }
         if let Some(f) = unary(view, maker) {
             let mut function = self.function(&maker.input[0], depth)?;
