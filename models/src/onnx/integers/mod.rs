@@ -36,14 +36,14 @@ pub(crate) fn is_own(operator: &str) -> bool {
 }
 
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
-pub(crate) fn rewrite(graph: &mut GraphProto) -> Option<Rewritten> {
+pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear");
     if !graph.node.iter().any(|node| quantized(&node.op_type)) {
         return None;
     }
     expand(graph);
     signed::shift(graph);
-    fuse::fuse(graph);
+    fuse::fuse(graph, opset);
     prune::prune(graph);
     tables::attach(graph);
     layout::settle(graph);

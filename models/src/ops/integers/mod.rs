@@ -6,6 +6,8 @@ mod dynamic;
 mod finish;
 mod layout;
 mod linear;
+mod matmul;
+mod normalisation;
 mod pairwise;
 mod pooling;
 
@@ -133,6 +135,9 @@ pub(super) fn register(onnx: &mut Onnx) {
     register! {
         "hearth.Conv" => convolution::Conv::new,
         "hearth.Linear" => linear::Linear::new,
+        "hearth.MatMul" => matmul::MatMul::new,
+        "hearth.Softmax" => normalisation::Softmax::new,
+        "hearth.LayerNorm" => normalisation::LayerNorm::new,
         "hearth.DynamicConv" => dynamic::DynamicConv::new,
         "hearth.DynamicLinear" => dynamic::DynamicLinear::new,
         "hearth.Sum" => pairwise::Pairwise::sum,
@@ -204,6 +209,9 @@ struct Memory {
     item: Vec<i8>,
     offset: Vec<i32>,
     scale: Vec<f32>,
+    /// Floats between two steps of a computation.
+    values: Vec<f32>,
+    results: Vec<f32>,
 }
 
 fn with_memory<T>(use_: impl FnOnce(&mut Memory) -> T) -> T {
