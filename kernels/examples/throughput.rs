@@ -3,7 +3,7 @@
 
 use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
-use hearth_kernels::linear::Requantize;
+use hearth_kernels::linear::{Float, Requantize};
 use hearth_kernels::pointwise::{
     Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_on,
 };
@@ -91,6 +91,14 @@ fn main() {
             let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
             depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
         });
+        if kernel == 3 && stride == 1 {
+            let finish = Float { offset: &bias, scale: &multiplier, row_scale: &[], bias: &multiplier };
+            let mut out = vec![0f32; out.len()];
+            compare(&format!("{what}, to f32"), products / 16, |set| {
+                let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
+                depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
+            });
+        }
     }
 
     let mut values: Vec<i8> = pixels.iter().map(|&pixel| pixel as i8).collect();
