@@ -12,7 +12,6 @@ mod pairwise;
 mod pooling;
 
 use crate::onnx::integers::nodes::{Attributes as _, to_integers};
-use hearth_kernels::convolution::Shape;
 use hearth_kernels::pointwise::Lookup;
 use std::cell::RefCell;
 use std::fmt;
@@ -177,15 +176,6 @@ fn dims(node: &NodeProto, name: &str) -> Vec<usize> {
 /// The zero points of weights, empty where they are 0.
 fn zero_points(node: &NodeProto) -> TractResult<Vec<i8>> {
     if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points") } else { Ok(Vec::new()) }
-}
-
-/// The shape of a convolution whose weights are an attribute.
-fn filters(node: &NodeProto) -> TractResult<Shape> {
-    let shape = dims(node, "weights");
-    let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-    let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-    ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-    Ok(Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups })
 }
 
 /// A required attribute: a constant of words.
