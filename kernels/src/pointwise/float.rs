@@ -8,6 +8,9 @@ use crate::cpu::Kind;
 /// Partial sums that are kept side by side, whatever the width of the vectors.
 const LANES: usize = 16;
 
+/// Columns whose softmax is computed at once: with the rows of a usual depth, within the first-level cache.
+const STRIP: usize = 32;
+
 /// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
 const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
@@ -60,6 +63,25 @@ pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
     }
 }
 
+/// [`softmax`] over an axis that is not the last: values of `outer x depth x inner`, over the depth for each of the others.
+///
+/// # Panics
+/// If the values are not whole blocks of `depth x inner`.
+pub fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
+    softmax_columns_on(InstructionSet::best(), values, depth, inner);
+}
+
+/// [`softmax_columns`] with a given instruction set.
+pub fn softmax_columns_on(set: InstructionSet, values: &mut [f32], depth: usize, inner: usize) {
+    check_blocks("softmax", values.len(), depth, inner);
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax_columns(values, depth, inner) },
+        _ => softmax_blocks::<PLAIN_FUSED>(values, depth, inner),
+    }
+}
+
 /// The parameters of [`layer_normalise`].
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNorm<'a> {
@@ -98,6 +120,11 @@ fn check_rows(what: &str, length: usize, depth: usize) {
     assert!(depth > 0 && length.is_multiple_of(depth), "{what}: {length} values are not whole rows of {depth}");
 }
 
+pub(super) fn check_blocks(what: &str, length: usize, depth: usize, inner: usize) {
+    let whole = depth.checked_mul(inner).is_some_and(|block| block > 0 && length.is_multiple_of(block));
+    assert!(whole, "{what}: {length} values are not whole blocks of {depth} x {inner}");
+}
+
 /// The same code with vectors of eight, and fused.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
@@ -111,6 +138,11 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn softmax(values: &mut [f32], depth: usize) {
         softmax_rows::<true>(values, depth);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
+        softmax_blocks::<true>(values, depth, inner);
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -196,6 +228,52 @@ fn softmax_rows<const FUSED: bool>(values: &mut [f32], depth: usize) {
         }
         let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
         for value in row {
+            *value *= factor;
+        }
+    }
+}
+
+/// In strips of [`STRIP`] columns, a known number when compiled, and what is left.
+#[inline(always)]
+fn softmax_blocks<const FUSED: bool>(values: &mut [f32], depth: usize, inner: usize) {
+    for block in values.chunks_exact_mut(depth * inner) {
+        for start in (0..inner).step_by(STRIP) {
+            let strip = &mut block[start..];
+            if inner - start >= STRIP {
+                softmax_strip::<FUSED>(strip, inner, STRIP);
+            } else {
+                softmax_strip::<FUSED>(strip, inner, inner - start);
+            }
+        }
+    }
+}
+
+/// `width` columns; rows are `stride` apart.
+#[inline(always)]
+fn softmax_strip<const FUSED: bool>(values: &mut [f32], stride: usize, width: usize) {
+    let mut largest = [f32::NEG_INFINITY; STRIP];
+    for row in values.chunks(stride) {
+        for (largest, &value) in largest.iter_mut().zip(&row[..width]) {
+            *largest = if value > *largest { value } else { *largest };
+        }
+    }
+    // Sums of LANES rows each are added up, which keeps roundings as few as `fold` does.
+    let mut sums = [0.0; STRIP];
+    for rows in values.chunks_mut(LANES * stride) {
+        let mut parts = [0.0; STRIP];
+        for row in rows.chunks_mut(stride) {
+            for ((part, value), largest) in parts.iter_mut().zip(&mut row[..width]).zip(largest) {
+                *value = exp::<FUSED>(*value - largest);
+                *part += *value;
+            }
+        }
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            *sum += part;
+        }
+    }
+    let factors = sums.map(|sum| 1.0 / sum);
+    for row in values.chunks_mut(stride) {
+        for (value, factor) in row[..width].iter_mut().zip(factors) {
             *value *= factor;
         }
     }
