@@ -3,6 +3,7 @@
 
 use hearth_kernels::InstructionSet;
 use hearth_kernels::float::{Finish, Matrix, Right, Scratch, Weights, multiply, multiply_pair};
+use hearth_kernels::recurrent::{Function, Gru, Lstm};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,18 @@ fn main() {
             .map(|right| shortest(|| multiply_pair(set, black_box(&matrix), &right, &finish, black_box(&mut out), outputs, &mut scratch)));
         let shape = format!("{rows} x {depth} x {outputs}");
         println!("{shape:<24} {:>10.1} {:>12.1} {:>12.1}  GMAC/s", speed(fixed), speed(pair[0]), speed(pair[1]));
+    }
+
+    println!("{:<24} {:>10} {:>12}", "units of a step", "LSTM", "GRU");
+    let lstm =
+        Lstm { functions: [Function::Sigmoid, Function::Tanh, Function::Tanh], peepholes: Vec::new(), clip: None, input_forget: false };
+    let gru = Gru { functions: [Function::Sigmoid, Function::Tanh], clip: None };
+    for units in [96, 128, 1024] {
+        let (mut gates, mut state, mut output) = (noise(4 * units), noise(units), noise(units));
+        let of_lstm = shortest(|| lstm.step(set, black_box(&mut gates), &mut state, &mut output));
+        let of_gru = shortest(|| gru.step(set, black_box(&mut gates[..3 * units]), &state, &mut output));
+        let pace = |time: Duration| time.as_secs_f64() * 1e9 / units as f64;
+        println!("{units:<24} {:>10.2} {:>12.2}  ns a unit", pace(of_lstm), pace(of_gru));
     }
 }
 

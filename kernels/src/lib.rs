@@ -16,6 +16,7 @@ pub mod pointwise;
 pub mod pool;
 pub mod pooling;
 pub mod quant;
+pub mod recurrent;
 pub mod sound;
 mod windows;
 
