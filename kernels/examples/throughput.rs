@@ -5,8 +5,7 @@ use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
 use hearth_kernels::linear::{Float, Requantize};
 use hearth_kernels::pointwise::{
-    Activation, LayerNorm, Lookup, Product, QuantizedSoftmax, Sum, activate_on, add_on, layer_normalise_on, layer_normalise_quantized_on,
-    multiply_on, softmax_columns_on, softmax_columns_quantized_on, softmax_on, softmax_quantized_on,
+    Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_columns_on, softmax_on,
 };
 use hearth_kernels::pooling::{Average, average_on, max_on};
 use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on, quantize_rows_on};
@@ -156,21 +155,6 @@ fn main() {
             softmax_columns_on(set, black_box(&mut floats[..depth * inner]), depth, inner);
         });
     }
-    let (mut scratch, softmax) =
-        (Vec::new(), QuantizedSoftmax { scale: 0.05, mask: &source[..64], target: Grid::new(1.0 / 256.0, -128i8) });
-    compare("softmax of 64 from i8 to i8 with a mask, value", values.len(), |set| {
-        softmax_quantized_on(set, black_box(&values), &softmax, 64, black_box(&mut out), &mut scratch);
-    });
-    let softmax = QuantizedSoftmax { mask: &[], ..softmax };
-    compare("softmax of columns from i8 to i8, 16 x 8400, value", 16 * 8400, |set| {
-        softmax_columns_quantized_on(set, black_box(&values[..16 * 8400]), &softmax, [16, 8400], &mut out[..16 * 8400], &mut scratch);
-    });
-    let (length, source_grid) = (values.len() / 384 * 384, Grid::new(0.05, 3i8));
-    compare("layer norm of 384 from i8 to i8, value", length, |set| {
-        let (values, out) = (&values[..length], &mut out[..length]);
-        layer_normalise_quantized_on(set, black_box(values), source_grid, &norm, source_grid, black_box(out), &mut scratch);
-    });
-
     let mut window: Vec<f32> = source[..16_000].to_vec();
     let standardise = shortest(|| sound::standardise(black_box(&mut window)));
     println!("{:<58} {:>9.3}", "standardise 16000 samples, sample", standardise.as_secs_f64() * 1e9 / 16_000.0);

@@ -12,13 +12,17 @@ const LANES: usize = 16;
 const STRIP: usize = 32;
 
 /// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
-const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
+pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
-/// A smooth activation.
+/// An activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// `max(x, 0)`, exactly.
+    Relu,
     /// `1 / (1 + exp(-x))`, within 2e-7.
     Sigmoid,
+    /// Hyperbolic tangent, within `4e-7 * |tanh(x)|`.
+    Tanh,
     /// `x * sigmoid(x)`, within `2e-7 * max(1, |x|)`.
     Silu,
     /// `x * (1 + erf(x / sqrt(2))) / 2`, within `5e-7 * max(1, |x|)`.
@@ -153,14 +157,17 @@ mod avx2 {
 
 /// `a * b + c`, rounded once if `FUSED`.
 #[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[inline(always)]
 fn activate_each<const FUSED: bool>(activation: Activation, values: &mut [f32]) {
     match activation {
+        // A comparison that NaN fails.
+        Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
         Activation::Sigmoid => map(values, sigmoid::<FUSED>),
+        Activation::Tanh => map(values, tanh::<FUSED>),
         Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
         Activation::Gelu => map(values, gelu::<FUSED>),
         // (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
@@ -176,7 +183,7 @@ fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FUSED>(-x))
 }
 
@@ -197,26 +204,46 @@ fn polynomial<const FUSED: bool>(x: f32, highest: f32, others: &[f32]) -> f32 {
 }
 
 /// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.2e38 from 88.3 on. NaN
-/// stays NaN. Source of the polynomial: Cephes, `expf.c`.
+/// stays NaN.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
-    /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     const LOWEST: f32 = -87.3;
     const HIGHEST: f32 = 88.3;
     // Not `clamp`, which compilers do not make one instruction.
     let clamped = if x < LOWEST { LOWEST } else { x };
     let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
-    let rounded = multiply_add::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
+    let (scale, rest) = exp_parts::<FUSED>(clamped);
+    if x < LOWEST { 0.0 } else { (rest + 1.0) * scale }
+}
+
+/// `e^x` as `(scale, rest)`: `scale * (1 + rest)`, the scale a power of two. For x that is neither below -87.3 nor above 88.3.
+/// Source of the polynomial: Cephes, `expf.c`.
+#[inline(always)]
+fn exp_parts<const FUSED: bool>(x: f32) -> (f32, f32) {
+    /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
     let power = rounded - ROUND;
     // ln 2 in two parts, of which the first has few digits: its products are exact.
-    let rest = multiply_add::<FUSED>(power, -0.693_359_4, clamped);
+    let rest = multiply_add::<FUSED>(power, -0.693_359_4, x);
     let rest = multiply_add::<FUSED>(power, 2.121_944_4e-4, rest);
     let curve = polynomial::<FUSED>(rest, 1.987_569_1e-4, &[1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
-    let mantissa = multiply_add::<FUSED>(curve * rest, rest, rest) + 1.0;
     // 2^power, written into the exponent.
     let scale = f32::from_bits((rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
-    if x < LOWEST { 0.0 } else { mantissa * scale }
+    (scale, multiply_add::<FUSED>(curve * rest, rest, rest))
+}
+
+/// `(e^2x - 1) / (e^2x + 1)`, with `e^2x - 1` computed without cancellation: near 0 the scale is 1.
+#[inline(always)]
+pub(crate) fn tanh<const FUSED: bool>(x: f32) -> f32 {
+    /// Beyond it the result is 1 in `f32`.
+    const HIGHEST: f32 = 20.0;
+    let doubled = 2.0 * x;
+    let clamped = if doubled < -HIGHEST { -HIGHEST } else { doubled };
+    let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
+    let (scale, rest) = exp_parts::<FUSED>(clamped);
+    let difference = multiply_add::<FUSED>(rest, scale, scale - 1.0);
+    difference / (difference + 2.0)
 }
 
 #[inline(always)]

@@ -20,7 +20,9 @@ fn erf(x: f64) -> f64 {
 fn exactly(activation: Activation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
+        Activation::Relu => x.max(0.0),
         Activation::Sigmoid => sigmoid(x),
+        Activation::Tanh => x.tanh(),
         Activation::Silu => x * sigmoid(x),
         Activation::Gelu => x * 0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
         Activation::GeluTanh => x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
@@ -34,7 +36,9 @@ fn check(activation: Activation, values: &[f32]) {
         for (&x, &found) in values.iter().zip(&found) {
             let (exact, size) = (exactly(activation, x.into()), f64::from(x).abs().max(1.0));
             let bound = match activation {
+                Activation::Relu => 0.0,
                 Activation::Sigmoid => 2e-7,
+                Activation::Tanh => 4e-7 * exact.abs(),
                 Activation::Silu | Activation::GeluTanh => 2e-7 * size,
                 Activation::Gelu => 5e-7 * size,
             };
@@ -43,7 +47,8 @@ fn check(activation: Activation, values: &[f32]) {
     }
 }
 
-const ALL: [Activation; 4] = [Activation::Sigmoid, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
+const ALL: [Activation; 6] =
+    [Activation::Relu, Activation::Sigmoid, Activation::Tanh, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
 
 #[test]
 fn activations_are_within_their_bounds_over_the_whole_line() {

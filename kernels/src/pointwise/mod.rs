@@ -7,18 +7,14 @@ mod float;
 pub(crate) mod lookup;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
-mod quantized;
 mod scalar;
 
 pub use float::{
     Activation, LayerNorm, activate, activate_on, layer_normalise, layer_normalise_on, softmax, softmax_columns, softmax_columns_on,
     softmax_on,
 };
+pub(crate) use float::{PLAIN_FUSED, multiply_add, sigmoid, tanh};
 pub use lookup::Lookup;
-pub use quantized::{
-    QuantizedSoftmax, layer_normalise_quantized, layer_normalise_quantized_on, softmax_columns_quantized, softmax_columns_quantized_on,
-    softmax_quantized, softmax_quantized_on,
-};
 
 use crate::InstructionSet;
 use crate::cpu::Kind;
@@ -113,7 +109,5 @@ fn pairwise(set: InstructionSet, a: &[i8], b: &[i8], out: &mut [i8], kernel: imp
 
 #[cfg(test)]
 mod float_tests;
-#[cfg(test)]
-mod quantized_tests;
 #[cfg(test)]
 mod tests;
