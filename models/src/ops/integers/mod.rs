@@ -194,6 +194,7 @@ fn sizes(node: &NodeProto, name: &str) -> TVec<usize> {
 #[derive(Default)]
 struct Memory {
     scratch: hearth_kernels::linear::Scratch,
+    floats: hearth_kernels::float::Scratch,
     padding: Vec<i8>,
     /// An item quantized as it comes, and what its grid makes of offsets and scales.
     item: Vec<i8>,

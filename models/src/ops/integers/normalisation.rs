@@ -103,7 +103,7 @@ impl Compute for Softmax {
                 if inner == 1 {
                     pointwise::softmax(values, depth);
                 } else {
-                    softmax_columns(values, depth, inner);
+                    pointwise::softmax_columns(values, depth, inner);
                 }
                 write(values, self.grid, start, output)?;
             }
@@ -159,25 +159,5 @@ impl Compute for LayerNorm {
             }
             Ok(())
         })
-    }
-}
-
-fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
-    let mut strip = vec![0.0; depth * 64];
-    for block in values.chunks_exact_mut(depth * inner) {
-        for start in (0..inner).step_by(64) {
-            let wide = 64.min(inner - start);
-            for c in 0..wide {
-                for d in 0..depth {
-                    strip[c * depth + d] = block[d * inner + start + c];
-                }
-            }
-            pointwise::softmax(&mut strip[..wide * depth], depth);
-            for c in 0..wide {
-                for d in 0..depth {
-                    block[d * inner + start + c] = strip[c * depth + d];
-                }
-            }
-        }
     }
 }

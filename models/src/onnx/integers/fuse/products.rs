@@ -87,40 +87,22 @@ impl<'a> Fuser<'a> {
         self.product(old, "hearth.Linear", x, &matrix, bias, alpha, filters)
     }
 
-    /// A product of two tensors of activations.
+    /// A product of two tensors of activations: on integers where both are on grids, else on floats.
     pub(super) fn activations(&mut self, old: &'a NodeProto) -> Option<()> {
-        let [a, b] = [self.view.dequantized(old.input.first()?)?, self.view.dequantized(old.input.get(1)?)?];
-        let (other, transposed) = match self.untransposed(b.integers) {
-            Some(name) => (name, true),
-            None => (b.integers.to_owned(), false),
-        };
-        let new = match self.end(&old.output[0]) {
-            Some(end) => {
-                onto(&end, "hearth.MatMul", &[a.integers, &other]).with_float("multiplier", a.scale * b.scale / end.target.scale)
-            }
-            None => node("hearth.MatMul", &[a.integers, &other], &[&old.output[0]]).with_float("scale", a.scale * b.scale),
-        };
-        let new = new.with_int("input_zero_point", a.zero_point.into()).with_int("other_zero_point", b.zero_point.into());
-        self.emit(new.with_int("transposed", transposed.into()))
-    }
-
-    /// The same tensor with its last two axes exchanged, where a transposition makes it that is better without: products take rows of
-    /// the second operand, too.
-    fn untransposed(&mut self, name: &str) -> Option<String> {
-        let transpose = self.nodes.iter().rev().find(|node| node.output.first().is_some_and(|output| output == name))?;
-        let perm = transpose.ints("perm").filter(|perm| transpose.op_type == "Transpose" && perm.len() >= 2)?;
-        let (rest, &[before, last]) = perm.split_last_chunk()?;
-        // The values that lie together stay together.
-        if before != rest.len() as i64 + 1 {
+        let (left, right) = (old.input.first()?, old.input.get(1)?);
+        let constant = |name: &str| self.view.constant(name).is_some() || self.view.floats(name).is_some();
+        if constant(left) || constant(right) {
             return None;
         }
-        let perm = [rest, &[last, before]].concat();
-        let exchanged = format!("{name}/exchanged");
-        let mut new = transpose.clone().with_ints("perm", &perm);
-        new.output[0].clone_from(&exchanged);
-        new.name.clone_from(&exchanged);
-        self.nodes.push(new);
-        Some(exchanged)
+        let (Some(a), Some(b)) = (self.view.dequantized(left), self.view.dequantized(right)) else {
+            return self.emit(node("hearth.MatMul", &[left, right], &[&old.output[0]]));
+        };
+        let scale = a.scale * b.scale;
+        let new = match self.end(&old.output[0]) {
+            Some(end) => onto(&end, "hearth.MatMul", &[a.integers, b.integers]).with_float("multiplier", scale / end.target.scale),
+            None => node("hearth.MatMul", &[a.integers, b.integers], &[&old.output[0]]).with_float("scale", scale),
+        };
+        self.emit(new.with_int("input_zero_point", a.zero_point.into()).with_int("other_zero_point", b.zero_point.into()))
     }
 
     /// Emits a product: to `i8` where its result is quantized next, else to `f32`.
