@@ -87,6 +87,21 @@ impl<'a> View<'a> {
         (takers.next().is_none() && only.1.input[0] == name).then_some(only)
     }
 
+    /// The node of this kind that alone takes a tensor, as either input.
+    pub(super) fn only_taker_of_kind(&self, name: &str, operator: &str) -> Option<(usize, &'a NodeProto)> {
+        if self.is_kept(name) {
+            return None;
+        }
+        let mut takers = self.takers(name);
+        let only = takers.next().filter(|(_, taker)| taker.op_type == operator)?;
+        takers.next().is_none().then_some(only)
+    }
+
+    /// The Add that alone takes a tensor, and what it adds.
+    pub(super) fn sum_with(&self, name: &str) -> Option<(usize, &'a str)> {
+        self.only_taker_of_kind(name, "Add").map(|(index, add)| (index, other(add, name)))
+    }
+
     /// The one constant scale of a Q or DQ node and its zero point, if that is of `i8`.
     pub(super) fn grid(&self, node: &NodeProto) -> Option<(f32, i8)> {
         let scale = to_floats(self.input(node, 1)?)?;
@@ -147,6 +162,12 @@ impl<'a> View<'a> {
         let zero = |index: usize| zero_points.get(index.min(zero_points.len().saturating_sub(1))).copied().unwrap_or(0);
         Some(integers.iter().enumerate().map(|(i, q)| (q - zero(i)) as f32 * at(&scales, i)).collect())
     }
+}
+
+/// The other input of a node that has two.
+pub(super) fn other<'a>(node: &'a NodeProto, name: &str) -> &'a str {
+    let place = usize::from(node.input.first().is_some_and(|first| first == name));
+    node.input.get(place).map_or("", String::as_str)
 }
 
 fn keep_body<'a>(body: &'a GraphProto, kept: &mut HashSet<&'a str>) {
