@@ -3,6 +3,7 @@
 
 pub mod dbus;
 mod fault;
+pub mod graph;
 mod model;
 mod reply;
 mod request;

@@ -5,6 +5,7 @@ use anyhow::{Context, anyhow};
 use hearth_api::dbus::{
     BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind, model_path,
 };
+use hearth_api::graph::{Graph, Operator, Running};
 use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::{Map, Value, json};
@@ -15,6 +16,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
+
+/// A kind of operators that run: name, types, count, bytes of weights, microseconds.
+type Kind = (String, String, String, u32, u64, f64);
 
 /// Options of a call.
 pub(crate) type Dictionary<'a> = HashMap<&'a str, Variant<'a>>;
@@ -75,6 +79,16 @@ impl BusClient {
     pub async fn infer(&self, model: &ModelName, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
         let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
         self.infer_through(&proxy, payload, options).await
+    }
+
+    /// What became of a model's graph.
+    pub async fn graph(&self, model: &ModelName) -> Result<Graph, CallError> {
+        let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
+        let (file, runs): (Vec<(String, u32)>, Vec<Kind>) = proxy.call("Graph", &()).await.map_err(call_error)?;
+        let running =
+            |(name, takes, gives, count, weight_bytes, microseconds)| Running { name, takes, gives, count, weight_bytes, microseconds };
+        let file = file.into_iter().map(|(name, count)| Operator { name, count }).collect();
+        Ok(Graph { file, runs: runs.into_iter().map(running).collect() })
     }
 
     /// A model's object, for many calls.

@@ -50,6 +50,9 @@ pub enum Command {
     Show {
         /// The model
         model: ModelName,
+        /// What became of its graph: the operators of the file, and those that run, with their time
+        #[arg(long)]
+        graph: bool,
         #[command(flatten)]
         at: Where,
     },
@@ -75,7 +78,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let version: String = manager.call("RollBack", &(model.as_str(),)).await?;
             say(&at, &format!("version {version} of {model} serves again"), json!({"active": model, "version": version}));
         }
-        Command::Show { model, at } => {
+        Command::Show { model, graph: true, at } => {
+            let graph = BusClient::connect(&at.bus).await?.graph(&model).await?;
+            if at.json {
+                println!("{}", serde_json::to_string(&graph)?);
+            } else {
+                show::graph(&graph);
+            }
+        }
+        Command::Show { model, graph: false, at } => {
             let models = BusClient::connect(&at.bus).await?.models().await?;
             let names: Vec<ModelName> = models.iter().map(|m| m.name.clone()).collect();
             let found = models.into_iter().find(|m| m.name == model).ok_or_else(|| hearth_api::Fault::unknown_model(&model, &names))?;

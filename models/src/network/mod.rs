@@ -11,6 +11,7 @@
 //! open as well, one symbolic plan serves all, if tract can run it; else there is a plan for each combination of shapes.
 
 mod cut;
+mod describe;
 mod elements;
 mod plans;
 mod ports;

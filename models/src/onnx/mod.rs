@@ -93,6 +93,16 @@ impl Source {
         &self.file
     }
 
+    /// Tells each operator by its name, those of bodies included, with the domain where it is not ONNX's own.
+    pub(crate) fn operators(&self, tell: &mut dyn FnMut(String)) {
+        let mut each = |node: &NodeProto| {
+            let own = matches!(node.domain.as_str(), "" | "ai.onnx");
+            tell(if own { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) });
+            false
+        };
+        self.proto.graph.iter().for_each(|graph| _ = any_node(graph, &mut each));
+    }
+
     /// tract's graph of it, before any analysis: as the file has it, but for what tract does not know.
     pub(crate) fn parse(&self) -> Result<InferenceModel, LoadError> {
         let mut proto = self.proto.clone();

@@ -37,7 +37,7 @@ impl<'a> Blocks<'a> {
         let (outputs, depth, block) = (size("N")?, size("K")?, size("block_size")?);
         let optional = |index: usize| node.input.get(index).filter(|name| !name.is_empty());
         // Rows in the order of activations (g_idx) are not for such loops.
-        if optional(4).is_some() || node.domain != "com.microsoft" {
+        if optional(4).is_some() {
             return None;
         }
         let given = |index: usize| optional(index).map(|name| view.constant(name)).map_or(Some(None), |found| found.map(Some));
@@ -79,8 +79,7 @@ impl<'a> Blocks<'a> {
             let row = &self.weights.raw_data[output * per_row(self.weights)..];
             for index in 0..self.depth {
                 let block = index / self.block;
-                weights[index * self.outputs + output] =
-                    (value(row, index) - zero(output, block)) * self.scales[output * blocks + block];
+                weights[index * self.outputs + output] = (value(row, index) - zero(output, block)) * self.scales[output * blocks + block];
             }
         }
         weights
@@ -135,7 +134,8 @@ pub(super) fn settle(graph: &mut GraphProto) {
         if let Some(bias) = &bias {
             new = new.with_tensor("bias", floats("", &[bias.len() as i64], bias));
         }
-        let sizes = [("bits", blocks.bits as i64), ("N", blocks.outputs as i64), ("K", blocks.depth as i64), ("block_size", blocks.block as i64)];
+        let sizes =
+            [("bits", blocks.bits as i64), ("N", blocks.outputs as i64), ("K", blocks.depth as i64), ("block_size", blocks.block as i64)];
         made.insert(index, sizes.iter().fold(new, |new, (name, size)| new.with_int(name, *size)));
     }
     for (index, old) in mem::take(&mut graph.node).into_iter().enumerate() {

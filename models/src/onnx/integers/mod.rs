@@ -3,15 +3,17 @@
 //!
 //! 1. [`blocks`]: MatMulNBits becomes one operator with its bias.
 //! 2. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.
-//! 3. [`signed`]: `u8` activations and weights become `i8`.
-//! 4. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
-//! 5. [`prune`]: what nobody takes any more goes.
-//! 6. [`tables`]: a function of a product's result goes into the product.
-//! 7. [`transposes`]: a transposition around a product of activations goes into it.
-//! 8. [`layout`]: which operators hold their channels last, and where that changes.
+//! 3. [`layer_norm`]: layer normalisation in parts becomes one operator.
+//! 4. [`signed`]: `u8` activations and weights become `i8`.
+//! 5. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
+//! 6. [`prune`]: what nobody takes any more goes.
+//! 7. [`tables`]: a function of a product's result goes into the product.
+//! 8. [`transposes`]: a transposition around a product of activations goes into it.
+//! 9. [`layout`]: which operators hold their channels last, and where that changes.
 
 mod blocks;
 mod fuse;
+mod layer_norm;
 mod layout;
 pub(crate) mod nodes;
 mod prune;
@@ -47,12 +49,14 @@ pub(crate) fn expand(graph: &mut GraphProto) {
 
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
 pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
-    let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear" | "MatMulNBits");
+    let quantized =
+        |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear" | "MatMulNBits");
     if !graph.node.iter().any(|node| quantized(&node.op_type)) {
         return None;
     }
     blocks::settle(graph);
     qoperator::expand(graph);
+    layer_norm::join(graph);
     signed::shift(graph);
     fuse::fuse(graph, opset);
     prune::prune(graph);
@@ -64,5 +68,7 @@ pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     Some(Rewritten { integer_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })
 }
 
+#[cfg(test)]
+mod attention_tests;
 #[cfg(test)]
 mod tests;

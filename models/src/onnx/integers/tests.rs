@@ -15,7 +15,7 @@ fn picture(channels: i64) -> Graph {
 }
 
 /// Constants `<name>_s` and `<name>_z`, and `<name>` to `<name>_q` to `<name>_d` over that grid of `u8`.
-fn grid(graph: Graph, name: &str, scale: f32, zero_point: u8) -> Graph {
+pub(super) fn grid(graph: Graph, name: &str, scale: f32, zero_point: u8) -> Graph {
     let graph = graph.constant(floats(&format!("{name}_s"), &[], &[scale])).constant(tensor(
         &format!("{name}_z"),
         DataType::Uint8,
@@ -43,7 +43,7 @@ fn weights(graph: Graph, random: &mut Random, name: &str, dims: &[i64], x: f32) 
 }
 
 /// What the nodes of the rewritten graph do, in order, without those at its ends.
-fn operators(graph: &Graph) -> Vec<String> {
+pub(super) fn operators(graph: &Graph) -> Vec<String> {
     let file = graph.clone().write();
     let mut proto = Source::read(&file.path).unwrap().proto;
     let graph = proto.graph.as_mut().unwrap();
@@ -53,7 +53,7 @@ fn operators(graph: &Graph) -> Vec<String> {
 }
 
 /// Holds the answers against those of the float form, three at once and alone, `tolerance` apart at most.
-fn answers_alike(graph: &Graph, shape: &[usize], tolerance: f32) {
+pub(super) fn answers_alike(graph: &Graph, shape: &[usize], tolerance: f32) {
     let file = graph.clone().write();
     let source = Source::read(&file.path).unwrap();
     let (model, mixes_rows) = source.parse_integers().unwrap().unwrap();

@@ -2,9 +2,9 @@
 //! the product with the scales, and the bias after it, are one operator from `f32` to `f32`.
 
 use super::super::nodes::{Attributes as _, bytes, node, to_floats, to_integers};
+use super::super::view::{Weights, other};
 use super::products::{Matrix, with_filters};
 use super::{Fuser, with_list};
-use super::super::view::{Weights, other};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{NodeProto, TensorProto};
 
