@@ -14,6 +14,7 @@ pub struct Weights {
     /// Of a pixel's channels; for the scalar code, if they are too few for vectors.
     pub(super) packed: Packed,
     /// So many pixels side by side, and the weights of their channels: where that makes blocks that are better filled.
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "only vectors have blocks to fill"))]
     pub(super) repeated: Option<(usize, Packed)>,
     sums: Vec<i32>,
 }
