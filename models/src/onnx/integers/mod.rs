@@ -11,11 +11,11 @@
 mod fuse;
 mod layout;
 pub(crate) mod nodes;
-mod prune;
+pub(super) mod prune;
 mod qoperator;
 mod signed;
 mod tables;
-mod view;
+pub(super) mod view;
 
 pub(crate) use qoperator::{expand, expands};
 
