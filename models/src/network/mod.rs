@@ -91,6 +91,12 @@ impl Network {
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
             }
         }
+        if let Some(parsed) = source.parse_recurrent() {
+            match parsed.and_then(|model| Network::try_model(source, model, source.mixes_rows)) {
+                Ok(network) => return Ok(network),
+                Err(error) => tracing::warn!(%error, "recurrent layers are tract's"),
+            }
+        }
         Network::try_model(source, source.parse()?, source.mixes_rows)
     }
 

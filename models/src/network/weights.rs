@@ -2,6 +2,7 @@
 //! scans): counted once, and held once by all plans of a network.
 
 use crate::ops::integers::Integers;
+use crate::ops::recurrent::Recurrent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tract_onnx::prelude::*;
@@ -80,8 +81,9 @@ impl Count {
                 let address = operand.downcast_ref::<EagerPackedInput>().map(|packed| Arc::as_ptr(&packed.packed).addr());
                 self.add_sized(address, operand.exotic_fact());
             }
-        } else if let Some(integers) = node.op_as::<Integers>() {
-            let (address, bytes) = integers.weights();
+        } else if let Some((address, bytes)) =
+            node.op_as::<Integers>().map(Integers::weights).or_else(|| node.op_as::<Recurrent>().map(Recurrent::weights))
+        {
             if self.seen.insert(address) {
                 self.bytes += bytes;
             }

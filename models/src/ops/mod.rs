@@ -6,6 +6,7 @@ mod fake_quantize;
 mod grid;
 pub(crate) mod integers;
 mod quantize;
+pub(crate) mod recurrent;
 
 use fake_quantize::FakeQuantize;
 use grid::Grid;
@@ -19,6 +20,7 @@ pub(crate) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("QuantizeLinear", quantize::quantize_linear);
     onnx.op_register.insert("DequantizeLinear", dequantize::dequantize_linear);
     integers::register(onnx);
+    recurrent::register(onnx);
 }
 
 /// Wires a pointwise operator; on a constant input, whatever its size, it becomes a constant.

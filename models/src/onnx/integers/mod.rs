@@ -16,12 +16,12 @@ mod fuse;
 mod layer_norm;
 mod layout;
 pub(crate) mod nodes;
-mod prune;
+pub(super) mod prune;
 mod qoperator;
 mod signed;
 mod tables;
 mod transposes;
-mod view;
+pub(super) mod view;
 
 pub(crate) use qoperator::expands;
 

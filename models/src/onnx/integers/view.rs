@@ -7,7 +7,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// See the module.
-pub(super) struct View<'a> {
+pub(in crate::onnx) struct View<'a> {
     pub(super) graph: &'a GraphProto,
     constants: HashMap<&'a str, &'a TensorProto>,
     makers: HashMap<&'a str, usize>,
@@ -38,7 +38,7 @@ pub(super) struct Weights {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(graph: &'a GraphProto) -> View<'a> {
+    pub(in crate::onnx) fn new(graph: &'a GraphProto) -> View<'a> {
         let inputs: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
         let constants =
             graph.initializer.iter().filter(|t| !inputs.contains(t.name.as_str())).map(|t| (t.name.as_str(), t)).collect::<HashMap<_, _>>();
@@ -55,25 +55,25 @@ impl<'a> View<'a> {
         view
     }
 
-    pub(super) fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+    pub(in crate::onnx) fn constant(&self, name: &str) -> Option<&'a TensorProto> {
         self.constants.get(name).copied()
     }
 
     /// The constant behind an input, if it is there and given.
-    pub(super) fn input(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
+    pub(in crate::onnx) fn input(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
         self.constant(node.input.get(index)?)
     }
 
-    pub(super) fn maker(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
+    pub(in crate::onnx) fn maker(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
         self.makers.get(name).map(|index| (*index, &self.graph.node[*index]))
     }
 
-    pub(super) fn takers(&self, name: &str) -> impl Iterator<Item = (usize, &'a NodeProto)> {
+    pub(in crate::onnx) fn takers(&self, name: &str) -> impl Iterator<Item = (usize, &'a NodeProto)> {
         self.takers.get(name).into_iter().flatten().map(|index| (*index, &self.graph.node[*index]))
     }
 
     /// Whether the graph's caller or the body of a node takes it.
-    pub(super) fn is_kept(&self, name: &str) -> bool {
+    pub(in crate::onnx) fn is_kept(&self, name: &str) -> bool {
         self.kept.contains(name)
     }
 
