@@ -12,6 +12,7 @@ pub mod float;
 pub mod image;
 pub mod int4;
 pub mod linear;
+pub mod memory;
 pub mod pointwise;
 pub mod pool;
 pub mod pooling;

@@ -1,6 +1,7 @@
 //! Operators of our own in tract graphs. tract's QuantizeLinear and DequantizeLinear are kept out: its declutter takes what lies
 //! between them for pointwise, which makes attention silently wrong.
 
+mod computed_grid;
 mod dequantize;
 mod fake_quantize;
 mod grid;
@@ -8,6 +9,7 @@ pub(crate) mod integers;
 mod quantize;
 pub(crate) mod recurrent;
 
+use dequantize::Dequantize;
 use fake_quantize::FakeQuantize;
 use grid::Grid;
 use quantize::Quantize;

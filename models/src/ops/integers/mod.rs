@@ -203,6 +203,8 @@ struct Memory {
     item: Vec<i8>,
     offset: Vec<i32>,
     scale: Vec<f32>,
+    /// Sums of products that are finished later.
+    sums: Vec<i32>,
     /// Floats between two steps of a computation.
     values: Vec<f32>,
     results: Vec<f32>,
