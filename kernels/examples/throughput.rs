@@ -3,9 +3,9 @@
 
 use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
-use hearth_kernels::linear::Requantize;
+use hearth_kernels::linear::{Float, Requantize};
 use hearth_kernels::pointwise::{
-    Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_on,
+    Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_columns_on, softmax_on,
 };
 use hearth_kernels::pooling::{Average, average_on, max_on};
 use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on, quantize_rows_on};
@@ -91,6 +91,14 @@ fn main() {
             let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
             depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
         });
+        if kernel == 3 && stride == 1 {
+            let finish = Float { offset: &bias, scale: &multiplier, row_scale: &[], bias: &multiplier };
+            let mut out = vec![0f32; out.len()];
+            compare(&format!("{what}, to f32"), products / 16, |set| {
+                let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
+                depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
+            });
+        }
     }
 
     let mut values: Vec<i8> = pixels.iter().map(|&pixel| pixel as i8).collect();
@@ -141,6 +149,12 @@ fn main() {
         softmax_on(set, black_box(&mut floats), 64);
     });
 
+    for (depth, inner) in [(16, 8400), (128, 64), (1024, 9)] {
+        compare(&format!("softmax of columns, {depth} x {inner}, value"), depth * inner, |set| {
+            floats[..depth * inner].copy_from_slice(black_box(&source[..depth * inner]));
+            softmax_columns_on(set, black_box(&mut floats[..depth * inner]), depth, inner);
+        });
+    }
     let mut window: Vec<f32> = source[..16_000].to_vec();
     let standardise = shortest(|| sound::standardise(black_box(&mut window)));
     println!("{:<58} {:>9.3}", "standardise 16000 samples, sample", standardise.as_secs_f64() * 1e9 / 16_000.0);

@@ -2,7 +2,9 @@
 
 use super::span::Line;
 use super::weights::block_starts;
-use super::{LANES, Requantize, target};
+use super::{Finish, LANES};
+use crate::linear::{self, Float, Requantize};
+use crate::quant::Target;
 use crate::quant::avx2::Saturate;
 use std::arch::x86_64::*;
 
@@ -28,61 +30,105 @@ unsafe fn accumulate(sums: &mut [__m256i; 2], taps: usize, input: impl Fn(usize)
     }
 }
 
-/// What the sums of 16 channels begin and end with.
-#[derive(Clone, Copy)]
-struct Finish {
-    bias: [__m256i; 2],
-    multiplier: [__m256; 2],
-    saturate: Saturate,
+/// The vector code of a [`Finish`](super::Finish).
+pub(super) trait Lanes: linear::Finish {
+    /// What 16 neighbouring channels need.
+    type Parameters: Copy;
+
+    /// For the channels from `start` on; there are 16.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    unsafe fn parameters(&self, start: usize) -> Self::Parameters;
+
+    /// Finishes the sums of 16 channels of a pixel.
+    ///
+    /// # Safety
+    /// The CPU has AVX2; 16 results can be written to `out`.
+    unsafe fn store(&self, columns: &Self::Parameters, pixel: usize, sums: [__m256i; 2], out: *mut Self::Output);
 }
 
-impl Finish {
-    /// For the channels from `start` on; there are 16.
+impl Lanes for Requantize<'_> {
+    type Parameters = ([__m256; 2], Saturate);
+
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(finish: &Requantize<'_>, start: usize) -> Finish {
-        let bias = match finish.bias {
-            [] => [_mm256_setzero_si256(); 2],
-            &[one] => [_mm256_set1_epi32(one); 2],
-            each => {
-                let each = &each[start..][..LANES];
-                // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
-                [0, 4].map(|at| unsafe { _mm256_loadu2_m128i(each.as_ptr().add(at + 8).cast(), each.as_ptr().add(at).cast()) })
-            }
-        };
-        let multiplier = match finish.multiplier {
-            &[one] => [_mm256_set1_ps(one); 2],
-            each => {
-                let each = &each[start..][..LANES];
-                // SAFETY: as above.
-                [0, 4].map(|at| unsafe { _mm256_loadu2_m128(each.as_ptr().add(at + 8), each.as_ptr().add(at)) })
-            }
-        };
-        Finish { bias, multiplier, saturate: Saturate::new(target(finish)) }
+    unsafe fn parameters(&self, start: usize) -> Self::Parameters {
+        (floats(self.multiplier, start), Saturate::new(Target { zero_point: self.zero_point, low: self.low, high: self.high }))
     }
 
-    /// # Safety
-    /// 16 bytes can be written to `out`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store(&self, sums: [__m256i; 2], out: *mut i8) {
-        let values = [0, 1].map(|half| _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), self.multiplier[half]));
+    unsafe fn store(&self, (multiplier, saturate): &Self::Parameters, _pixel: usize, sums: [__m256i; 2], out: *mut i8) {
+        let values = [0, 1].map(|half| _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), multiplier[half]));
         // SAFETY: by the contract.
-        unsafe { _mm_storeu_si128(out.cast(), self.saturate.bytes(values)) };
+        unsafe { _mm_storeu_si128(out.cast(), saturate.bytes(values)) };
+    }
+}
+
+impl Lanes for Float<'_> {
+    type Parameters = [[__m256; 2]; 2];
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn parameters(&self, start: usize) -> Self::Parameters {
+        [floats(self.scale, start), floats(self.bias, start)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store(&self, [scale, bias]: &Self::Parameters, pixel: usize, sums: [__m256i; 2], out: *mut f32) {
+        let row_scale = _mm256_set1_ps(self.row_scale(pixel));
+        for half in 0..2 {
+            let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
+            let out = out.wrapping_add(4 * half);
+            // SAFETY: by the contract.
+            unsafe { _mm256_storeu2_m128(out.add(8), out, _mm256_add_ps(product, bias[half])) };
+        }
+    }
+}
+
+/// The values for 16 channels, of a slice that is empty, holds one for all, or one for each, in the order of the sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn floats(values: &[f32], start: usize) -> [__m256; 2] {
+    match values {
+        [] => [_mm256_setzero_ps(); 2],
+        &[one] => [_mm256_set1_ps(one); 2],
+        each => {
+            let each = &each[start..][..LANES];
+            // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
+            [0, 4].map(|at| unsafe { _mm256_loadu2_m128(each.as_ptr().add(at + 8), each.as_ptr().add(at)) })
+        }
+    }
+}
+
+/// As [`floats`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn integers(values: &[i32], start: usize) -> [__m256i; 2] {
+    match values {
+        [] => [_mm256_setzero_si256(); 2],
+        &[one] => [_mm256_set1_epi32(one); 2],
+        each => {
+            let each = &each[start..][..LANES];
+            // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
+            [0, 4].map(|at| unsafe { _mm256_loadu2_m128i(each.as_ptr().add(at + 8).cast(), each.as_ptr().add(at).cast()) })
+        }
     }
 }
 
 /// See [`super::scalar::pixel`]; at least 16 channels.
 #[target_feature(enable = "avx2")]
-pub(super) fn pixel(weights: &[i16], taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [i8]) {
+pub(super) fn pixel<F: Finish>(weights: &[i16], taps: &[&[i8]], finish: &F, pixel: usize, out: &mut [F::Output]) {
     assert!(out.len() >= LANES && taps.iter().all(|tap| tap.len() == out.len()), "as many channels of input as of output, 16 at least");
     for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len().div_ceil(2) * 2 * LANES)) {
-        let finish = Finish::new(finish, start);
-        let mut sums = finish.bias;
+        let mut sums = integers(finish.bias(), start);
         // SAFETY: a block ends within the channels, which each tap and the output has.
         unsafe {
+            let parameters = finish.parameters(start);
             accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(start), weights.as_ptr());
-            finish.store(sums, out.as_mut_ptr().add(start));
+            finish.store(&parameters, pixel, sums, out.as_mut_ptr().add(start));
         }
     }
 }
@@ -92,13 +138,15 @@ pub(super) fn pixel(weights: &[i16], taps: &[&[i8]], finish: &Requantize<'_>, ou
 /// # Safety
 /// The rows of `line` are long enough for as many windows as `out` has pixels.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn span<const SIDE: usize>(weights: &[i16], line: &Line<'_, SIDE>, finish: &Requantize<'_>, out: &mut [i8]) {
+pub(super) unsafe fn span<F: Finish, const SIDE: usize>(weights: &[i16], line: &Line<'_, SIDE>, finish: &F, out: &mut [F::Output]) {
     let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
     for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact((SIDE * SIDE).div_ceil(2) * 2 * LANES)) {
-        let finish = Finish::new(finish, start);
+        let bias = integers(finish.bias(), start);
+        // SAFETY: AVX2 by the target feature.
+        let parameters = unsafe { finish.parameters(start) };
         for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
             let at = window * line.pixel + start;
-            let mut sums = finish.bias;
+            let mut sums = bias;
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
                 // Two rows at a time are a whole number of pairs.
@@ -108,7 +156,7 @@ pub(super) unsafe fn span<const SIDE: usize>(weights: &[i16], line: &Line<'_, SI
                 }
                 let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
                 accumulate(&mut sums, SIDE, input, weights.as_ptr().add((SIDE - 1) * SIDE * LANES));
-                finish.store(sums, out.as_mut_ptr().add(start));
+                finish.store(&parameters, line.first + window, sums, out.as_mut_ptr().add(start));
             }
         }
     }

@@ -2,10 +2,13 @@
 
 use super::span::Line;
 use super::weights::block_starts;
-use super::{LANES, Requantize, target};
+use super::{Finish, LANES};
+use crate::linear::{self, Float, Requantize};
+use crate::quant::Target;
 use crate::quant::neon::Saturate;
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::array;
 
 /// Weights as they are packed, and the products that fit them.
 pub(super) trait Weight: Copy {
@@ -61,61 +64,88 @@ impl Weight for i16 {
     }
 }
 
-/// What the sums of 16 channels begin and end with.
-#[derive(Clone, Copy)]
-struct Finish {
-    bias: [int32x4_t; 4],
-    multiplier: [float32x4_t; 4],
-    saturate: Saturate,
+/// The vector code of a [`Finish`](super::Finish). NEON is in every CPU that Rust's aarch64 targets run on.
+pub(super) trait Lanes: linear::Finish {
+    /// What 16 neighbouring channels need.
+    type Parameters: Copy;
+
+    /// For the channels from `start` on; there are 16.
+    fn parameters(&self, start: usize) -> Self::Parameters;
+
+    /// Finishes the sums of 16 channels of a pixel.
+    ///
+    /// # Safety
+    /// 16 results can be written to `out`.
+    unsafe fn store(&self, columns: &Self::Parameters, pixel: usize, sums: [int32x4_t; 4], out: *mut Self::Output);
 }
 
-impl Finish {
-    /// For the channels from `start` on; there are 16.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn new(finish: &Requantize<'_>, start: usize) -> Finish {
-        let bias = match finish.bias {
-            [] => [vdupq_n_s32(0); 4],
-            &[one] => [vdupq_n_s32(one); 4],
-            each => {
-                let each = &each[start..][..LANES];
-                // SAFETY: four values are left from each `4 * quarter` of 16.
-                std::array::from_fn(|quarter| unsafe { vld1q_s32(each.as_ptr().add(4 * quarter)) })
-            }
-        };
-        let multiplier = match finish.multiplier {
-            &[one] => [vdupq_n_f32(one); 4],
-            each => {
-                let each = &each[start..][..LANES];
-                // SAFETY: as above.
-                std::array::from_fn(|quarter| unsafe { vld1q_f32(each.as_ptr().add(4 * quarter)) })
-            }
-        };
-        Finish { bias, multiplier, saturate: Saturate::new(target(finish)) }
+impl Lanes for Requantize<'_> {
+    type Parameters = ([float32x4_t; 4], Saturate);
+
+    #[inline(always)]
+    fn parameters(&self, start: usize) -> Self::Parameters {
+        let target = Target { zero_point: self.zero_point, low: self.low, high: self.high };
+        // SAFETY: NEON is there.
+        (floats(self.multiplier, start), unsafe { Saturate::new(target) })
     }
 
-    /// # Safety
-    /// 16 bytes can be written to `out`.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn store(&self, sums: [int32x4_t; 4], out: *mut i8) {
-        let values = std::array::from_fn(|quarter| vmulq_f32(vcvtq_f32_s32(sums[quarter]), self.multiplier[quarter]));
-        // SAFETY: by the contract.
-        unsafe { vst1q_s8(out, self.saturate.bytes(values)) };
+    #[inline(always)]
+    unsafe fn store(&self, (multiplier, saturate): &Self::Parameters, _pixel: usize, sums: [int32x4_t; 4], out: *mut i8) {
+        // SAFETY: NEON is there; the rest by the contract.
+        unsafe {
+            let values = array::from_fn(|quarter| vmulq_f32(vcvtq_f32_s32(sums[quarter]), multiplier[quarter]));
+            vst1q_s8(out, saturate.bytes(values));
+        }
     }
+}
+
+impl Lanes for Float<'_> {
+    type Parameters = [[float32x4_t; 4]; 2];
+
+    #[inline(always)]
+    fn parameters(&self, start: usize) -> Self::Parameters {
+        [floats(self.scale, start), floats(self.bias, start)]
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, [scale, bias]: &Self::Parameters, pixel: usize, sums: [int32x4_t; 4], out: *mut f32) {
+        let row_scale = self.row_scale(pixel);
+        for (quarter, sums) in sums.into_iter().enumerate() {
+            // SAFETY: NEON is there; the rest by the contract.
+            unsafe {
+                let product = vmulq_f32(vcvtq_f32_s32(sums), vmulq_n_f32(scale[quarter], row_scale));
+                vst1q_f32(out.add(4 * quarter), vaddq_f32(product, bias[quarter]));
+            }
+        }
+    }
+}
+
+/// The values for 16 channels, of a slice that is empty, holds one for all, or one for each.
+#[inline(always)]
+fn floats(values: &[f32], start: usize) -> [float32x4_t; 4] {
+    let values: [f32; LANES] = linear::lanes(values, start, 0.0);
+    // SAFETY: four values are left from each `4 * quarter` of 16.
+    array::from_fn(|quarter| unsafe { vld1q_f32(values.as_ptr().add(4 * quarter)) })
+}
+
+/// As [`floats`].
+#[inline(always)]
+fn integers(values: &[i32], start: usize) -> [int32x4_t; 4] {
+    let values: [i32; LANES] = linear::lanes(values, start, 0);
+    // SAFETY: four values are left from each `4 * quarter` of 16.
+    array::from_fn(|quarter| unsafe { vld1q_s32(values.as_ptr().add(4 * quarter)) })
 }
 
 /// See [`super::scalar::pixel`]; at least 16 channels.
 #[target_feature(enable = "neon")]
-pub(super) fn pixel<W: Weight>(weights: &[W], taps: &[&[i8]], finish: &Requantize<'_>, out: &mut [i8]) {
+pub(super) fn pixel<W: Weight, F: Finish>(weights: &[W], taps: &[&[i8]], finish: &F, pixel: usize, out: &mut [F::Output]) {
     assert!(out.len() >= LANES && taps.iter().all(|tap| tap.len() == out.len()), "as many channels of input as of output, 16 at least");
     for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len() * LANES)) {
-        let finish = Finish::new(finish, start);
-        let mut sums = finish.bias;
+        let (mut sums, parameters) = (integers(finish.bias(), start), finish.parameters(start));
         // SAFETY: a block ends within the channels, which each tap and the output has.
         unsafe {
             W::accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(start), weights.as_ptr());
-            finish.store(sums, out.as_mut_ptr().add(start));
+            finish.store(&parameters, pixel, sums, out.as_mut_ptr().add(start));
         }
     }
 }
@@ -125,14 +155,19 @@ pub(super) fn pixel<W: Weight>(weights: &[W], taps: &[&[i8]], finish: &Requantiz
 /// # Safety
 /// The rows of `line` are long enough for as many windows as `out` has pixels.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn span<W: Weight, const SIDE: usize>(weights: &[W], line: &Line<'_, SIDE>, finish: &Requantize<'_>, out: &mut [i8]) {
+pub(super) unsafe fn span<W: Weight, F: Finish, const SIDE: usize>(
+    weights: &[W],
+    line: &Line<'_, SIDE>,
+    finish: &F,
+    out: &mut [F::Output],
+) {
     let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
     for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact(SIDE * SIDE * LANES)) {
-        let finish = Finish::new(finish, start);
+        let (bias, parameters) = (integers(finish.bias(), start), finish.parameters(start));
         for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
             let at = opaque(window * line.pixel + start);
             let weights = opaque_pointer(weights.as_ptr());
-            let mut sums = finish.bias;
+            let mut sums = bias;
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
                 // Two rows at a time are a whole number of pairs.
@@ -142,7 +177,7 @@ pub(super) unsafe fn span<W: Weight, const SIDE: usize>(weights: &[W], line: &Li
                 }
                 let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
                 W::accumulate(&mut sums, SIDE, input, weights.add((SIDE - 1) * SIDE * LANES));
-                finish.store(sums, out.as_mut_ptr().add(start));
+                finish.store(&parameters, line.first + window, sums, out.as_mut_ptr().add(start));
             }
         }
     }

@@ -18,6 +18,8 @@ struct Case {
     multiplier: Vec<f32>,
     zero_point: i8,
     bounds: (i8, i8),
+    /// Of floats.
+    float_bias: Vec<f32>,
 }
 
 /// Mostly the extremes, where sums overflow what is too narrow.
@@ -50,19 +52,23 @@ fn cases() -> impl Strategy<Value = Case> {
             prop_oneof![vec(1e-4f32..0.1, 1), vec(1e-4f32..0.1, channels), vec(1.0f32..1e9, 1)],
             byte(),
             prop_oneof![Just((-128, 127)), Just((-3, 100)), Just((5, 5))],
+            prop_oneof![Just(vec![]), vec(-9f32..9.0, 1), vec(-9f32..9.0, channels)],
         )
-            .prop_map(move |(input, input_zero_point, weights, weight_zero_points, bias, multiplier, zero_point, bounds)| Case {
-                windows,
-                channels,
-                input,
-                input_zero_point,
-                weights,
-                weight_zero_points,
-                bias,
-                multiplier,
-                zero_point,
-                bounds,
-            })
+            .prop_map(
+                move |(input, input_zero_point, weights, weight_zero_points, bias, multiplier, zero_point, bounds, float_bias)| Case {
+                    windows,
+                    channels,
+                    input,
+                    input_zero_point,
+                    weights,
+                    weight_zero_points,
+                    bias,
+                    multiplier,
+                    zero_point,
+                    bounds,
+                    float_bias,
+                },
+            )
     })
 }
 
@@ -71,32 +77,49 @@ impl Case {
         self.input.len() / (self.windows.input[0] * self.windows.input[1] * self.channels)
     }
 
-    fn by_definition(&self) -> Vec<i8> {
+    /// Each result from its pixel, channel and sum.
+    fn by_definition<T>(&self, finish: impl Fn(usize, usize, i32) -> T) -> Vec<T> {
         let (windows, channels) = (&self.windows, self.channels);
-        let mut out = Vec::new();
-        for at in 0..self.pictures() * windows.output[0] * windows.output[1] * channels {
-            let (row, column, channel) = (at / channels / windows.output[1], at / channels % windows.output[1], at % channels);
-            let input = &self.input[row / windows.output[0] * windows.input[0] * windows.input[1] * channels..];
-            let row = row % windows.output[0];
-            let weight_zero_point = self.weight_zero_points.get(channel).or(self.weight_zero_points.first()).copied().unwrap_or(0);
-            let mut sum = self.bias[channel];
-            for tap in 0..windows.taps() {
-                let y = windows.position(0, row, tap / windows.kernel[1]);
-                let x = windows.position(1, column, tap % windows.kernel[1]);
-                if let (Some(y), Some(x)) = (y, x) {
-                    let value = i32::from(input[(y * windows.input[1] + x) * channels + channel]);
-                    let weight = i32::from(self.weights[tap * channels + channel]);
-                    sum += (value - i32::from(self.input_zero_point)) * (weight - i32::from(weight_zero_point));
+        let results = 0..self.pictures() * windows.output[0] * windows.output[1] * channels;
+        results
+            .map(|at| {
+                let (row, column, channel) = (at / channels / windows.output[1], at / channels % windows.output[1], at % channels);
+                let input = &self.input[row / windows.output[0] * windows.input[0] * windows.input[1] * channels..];
+                let row = row % windows.output[0];
+                let weight_zero_point = self.weight_zero_points.get(channel).or(self.weight_zero_points.first()).copied().unwrap_or(0);
+                let mut sum = self.bias[channel];
+                for tap in 0..windows.taps() {
+                    let y = windows.position(0, row, tap / windows.kernel[1]);
+                    let x = windows.position(1, column, tap % windows.kernel[1]);
+                    if let (Some(y), Some(x)) = (y, x) {
+                        let value = i32::from(input[(y * windows.input[1] + x) * channels + channel]);
+                        let weight = i32::from(self.weights[tap * channels + channel]);
+                        sum += (value - i32::from(self.input_zero_point)) * (weight - i32::from(weight_zero_point));
+                    }
                 }
-            }
+                finish(at / channels, channel, sum)
+            })
+            .collect()
+    }
+
+    fn requantized(&self) -> Vec<i8> {
+        let mut out = self.by_definition(|_, channel, sum| {
             let multiplier = self.multiplier.get(channel).unwrap_or(&self.multiplier[0]);
             let value = f64::from((sum as f32 * multiplier).round_ties_even()) + f64::from(self.zero_point);
-            out.push(value.clamp(self.bounds.0.into(), self.bounds.1.into()) as i8);
-        }
+            value.clamp(self.bounds.0.into(), self.bounds.1.into()) as i8
+        });
         if let Some(table) = self.table() {
             table.apply(&mut out);
         }
         out
+    }
+
+    fn floats(&self, row_scale: &[f32]) -> Vec<f32> {
+        self.by_definition(|pixel, channel, sum| {
+            let scale = self.multiplier.get(channel).unwrap_or(&self.multiplier[0]);
+            let bias = self.float_bias.get(channel).or(self.float_bias.first()).unwrap_or(&0.0);
+            sum as f32 * (row_scale.get(pixel).unwrap_or(&1.0) * scale) + bias
+        })
     }
 
     /// For some cases.
@@ -104,33 +127,44 @@ impl Case {
         (self.zero_point % 2 != 0).then(|| Lookup::new(|value| value.wrapping_mul(37) ^ 0x55))
     }
 
-    /// In bands of `band` rows.
-    fn run(&self, set: InstructionSet, band: usize) -> Vec<i8> {
-        let weights = Weights::pack_on(set, &self.weights, self.windows.taps(), self.channels, &self.weight_zero_points);
-        let zero_point = i32::from(self.input_zero_point);
-        let bias: Vec<i32> = self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - zero_point * sum).collect();
-        let (low, high) = self.bounds;
-        let table = self.table();
-        let (multiplier, zero_point) = (&self.multiplier, self.zero_point);
-        let finish = Requantize { bias: &bias, multiplier, zero_point, low, high, table: table.as_ref() };
+    /// In bands of `band` rows, each with the finish for its pixels.
+    fn run<'a, F: Finish>(&self, weights: &Weights, band: usize, finish: impl Fn(Range<usize>) -> F + 'a) -> Vec<F::Output> {
         let padding = vec![self.input_zero_point; self.windows.input[1] * self.channels];
-        let row = self.windows.output[1] * self.channels;
-        let mut out = vec![0; self.pictures() * self.windows.output[0] * row];
+        let (columns, row) = (self.windows.output[1], self.windows.output[1] * self.channels);
+        let mut out = vec![F::Output::default(); self.pictures() * self.windows.output[0] * row];
         for (index, out) in out.chunks_mut(band * row).enumerate() {
             let rows = index * band..index * band + out.len() / row;
-            depthwise(&weights, &self.windows, &self.input, &padding, &finish, rows, out);
+            let finish = finish(rows.start * columns..rows.end * columns);
+            depthwise(weights, &self.windows, &self.input, &padding, &finish, rows, out);
         }
         out
+    }
+
+    fn check(&self, band: usize) {
+        let pixels = self.pictures() * self.windows.output[0] * self.windows.output[1];
+        let row_scales: Vec<f32> = (0..pixels).map(|pixel| (pixel + 1) as f32 * 0.3).collect();
+        let (low, high) = self.bounds;
+        let (table, multiplier, zero_point) = (self.table(), &self.multiplier, self.zero_point);
+        let (requantized, floats, scaled) = (self.requantized(), self.floats(&[]), self.floats(&row_scales));
+        let bits = |floats: &[f32]| floats.iter().map(|float| float.to_bits()).collect::<Vec<u32>>();
+        for set in InstructionSet::available() {
+            let weights = Weights::pack_on(set, &self.weights, self.windows.taps(), self.channels, &self.weight_zero_points);
+            let bias: Vec<i32> =
+                self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - i32::from(self.input_zero_point) * sum).collect();
+            let out = self.run(&weights, band, |_| Requantize { bias: &bias, multiplier, zero_point, low, high, table: table.as_ref() });
+            assert_eq!(out, requantized, "{set}");
+            let float = Float { offset: &bias, scale: multiplier, row_scale: &[], bias: &self.float_bias };
+            assert_eq!(bits(&self.run(&weights, band, |_| float)), bits(&floats), "{set}");
+            let out = self.run(&weights, band, |pixels| Float { row_scale: &row_scales[pixels], ..float });
+            assert_eq!(bits(&out), bits(&scaled), "{set}");
+        }
     }
 }
 
 proptest! {
     #[test]
     fn every_instruction_set_gives_what_the_definition_gives(case in cases(), band in 1usize..4) {
-        let expected = case.by_definition();
-        for set in InstructionSet::available() {
-            prop_assert_eq!(&case.run(set, band), &expected, "{}", set);
-        }
+        case.check(band);
     }
 }
 
@@ -148,12 +182,10 @@ fn the_largest_sums_do_not_overflow() {
         multiplier: vec![127.0 / (9.0 * 255.0 * 128.0)],
         zero_point: 0,
         bounds: (-128, 127),
+        float_bias: vec![],
     };
-    for set in InstructionSet::available() {
-        let out = case.run(set, 3);
-        assert_eq!(out, case.by_definition(), "{set}");
-        assert_eq!(out[4 * 16], 127, "{set}");
-    }
+    case.check(3);
+    assert_eq!(case.requantized()[4 * 16], 127);
 }
 
 #[test]

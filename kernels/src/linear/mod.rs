@@ -20,7 +20,7 @@ mod scalar;
 mod tests;
 mod weights;
 
-pub(crate) use finish::Accumulate;
+pub(crate) use finish::{Accumulate, lanes};
 pub use finish::{Finish, Float, Raw, Requantize};
 pub use pack::Sink;
 pub(crate) use pack::pack_tiles;

@@ -172,7 +172,7 @@ fn the_sums_of_the_weights_stand_for_a_zero_point_of_the_rows() {
 }
 
 #[test]
-#[should_panic(expected = "linear: 3 multipliers, not one of [1, 2]")]
+#[should_panic(expected = "finish: 3 multipliers, not one of [1, 2]")]
 fn a_wrong_number_of_multipliers_is_refused() {
     let weights = Weights::pack(InstructionSet::SCALAR, &[0; 4], 2, 2, &[]);
     let finish = Requantize { bias: &[], multiplier: &[1.0; 3], zero_point: 0, low: -128, high: 127, table: None };

@@ -8,14 +8,21 @@ use crate::cpu::Kind;
 /// Partial sums that are kept side by side, whatever the width of the vectors.
 const LANES: usize = 16;
 
-/// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
-const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
+/// Columns whose softmax is computed at once: with the rows of a usual depth, within the first-level cache.
+const STRIP: usize = 32;
 
-/// A smooth activation.
+/// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
+pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
+
+/// An activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// `max(x, 0)`, exactly.
+    Relu,
     /// `1 / (1 + exp(-x))`, within 2e-7.
     Sigmoid,
+    /// Hyperbolic tangent, within `4e-7 * |tanh(x)|`.
+    Tanh,
     /// `x * sigmoid(x)`, within `2e-7 * max(1, |x|)`.
     Silu,
     /// `x * (1 + erf(x / sqrt(2))) / 2`, within `5e-7 * max(1, |x|)`.
@@ -60,6 +67,25 @@ pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
     }
 }
 
+/// [`softmax`] over an axis that is not the last: values of `outer x depth x inner`, over the depth for each of the others.
+///
+/// # Panics
+/// If the values are not whole blocks of `depth x inner`.
+pub fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
+    softmax_columns_on(InstructionSet::best(), values, depth, inner);
+}
+
+/// [`softmax_columns`] with a given instruction set.
+pub fn softmax_columns_on(set: InstructionSet, values: &mut [f32], depth: usize, inner: usize) {
+    check_blocks("softmax", values.len(), depth, inner);
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax_columns(values, depth, inner) },
+        _ => softmax_blocks::<PLAIN_FUSED>(values, depth, inner),
+    }
+}
+
 /// The parameters of [`layer_normalise`].
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNorm<'a> {
@@ -98,6 +124,11 @@ fn check_rows(what: &str, length: usize, depth: usize) {
     assert!(depth > 0 && length.is_multiple_of(depth), "{what}: {length} values are not whole rows of {depth}");
 }
 
+pub(super) fn check_blocks(what: &str, length: usize, depth: usize, inner: usize) {
+    let whole = depth.checked_mul(inner).is_some_and(|block| block > 0 && length.is_multiple_of(block));
+    assert!(whole, "{what}: {length} values are not whole blocks of {depth} x {inner}");
+}
+
 /// The same code with vectors of eight, and fused.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
@@ -114,6 +145,11 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2,fma")]
+    pub(super) fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
+        softmax_blocks::<true>(values, depth, inner);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
     pub(super) fn layer_normalise(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
         layer_normalise_rows::<true>(values, norm, out);
     }
@@ -121,14 +157,17 @@ mod avx2 {
 
 /// `a * b + c`, rounded once if `FUSED`.
 #[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[inline(always)]
 fn activate_each<const FUSED: bool>(activation: Activation, values: &mut [f32]) {
     match activation {
+        // A comparison that NaN fails.
+        Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
         Activation::Sigmoid => map(values, sigmoid::<FUSED>),
+        Activation::Tanh => map(values, tanh::<FUSED>),
         Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
         Activation::Gelu => map(values, gelu::<FUSED>),
         // (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
@@ -144,7 +183,7 @@ fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FUSED>(-x))
 }
 
@@ -165,26 +204,46 @@ fn polynomial<const FUSED: bool>(x: f32, highest: f32, others: &[f32]) -> f32 {
 }
 
 /// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.2e38 from 88.3 on. NaN
-/// stays NaN. Source of the polynomial: Cephes, `expf.c`.
+/// stays NaN.
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
-    /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     const LOWEST: f32 = -87.3;
     const HIGHEST: f32 = 88.3;
     // Not `clamp`, which compilers do not make one instruction.
     let clamped = if x < LOWEST { LOWEST } else { x };
     let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
-    let rounded = multiply_add::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
+    let (scale, rest) = exp_parts::<FUSED>(clamped);
+    if x < LOWEST { 0.0 } else { (rest + 1.0) * scale }
+}
+
+/// `e^x` as `(scale, rest)`: `scale * (1 + rest)`, the scale a power of two. For x that is neither below -87.3 nor above 88.3.
+/// Source of the polynomial: Cephes, `expf.c`.
+#[inline(always)]
+fn exp_parts<const FUSED: bool>(x: f32) -> (f32, f32) {
+    /// Adding 1.5 * 2^23 to a float under 2^22 leaves its nearest integer in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
     let power = rounded - ROUND;
     // ln 2 in two parts, of which the first has few digits: its products are exact.
-    let rest = multiply_add::<FUSED>(power, -0.693_359_4, clamped);
+    let rest = multiply_add::<FUSED>(power, -0.693_359_4, x);
     let rest = multiply_add::<FUSED>(power, 2.121_944_4e-4, rest);
     let curve = polynomial::<FUSED>(rest, 1.987_569_1e-4, &[1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
-    let mantissa = multiply_add::<FUSED>(curve * rest, rest, rest) + 1.0;
     // 2^power, written into the exponent.
     let scale = f32::from_bits((rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
-    if x < LOWEST { 0.0 } else { mantissa * scale }
+    (scale, multiply_add::<FUSED>(curve * rest, rest, rest))
+}
+
+/// `(e^2x - 1) / (e^2x + 1)`, with `e^2x - 1` computed without cancellation: near 0 the scale is 1.
+#[inline(always)]
+pub(crate) fn tanh<const FUSED: bool>(x: f32) -> f32 {
+    /// Beyond it the result is 1 in `f32`.
+    const HIGHEST: f32 = 20.0;
+    let doubled = 2.0 * x;
+    let clamped = if doubled < -HIGHEST { -HIGHEST } else { doubled };
+    let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
+    let (scale, rest) = exp_parts::<FUSED>(clamped);
+    let difference = multiply_add::<FUSED>(rest, scale, scale - 1.0);
+    difference / (difference + 2.0)
 }
 
 #[inline(always)]
@@ -196,6 +255,52 @@ fn softmax_rows<const FUSED: bool>(values: &mut [f32], depth: usize) {
         }
         let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
         for value in row {
+            *value *= factor;
+        }
+    }
+}
+
+/// In strips of [`STRIP`] columns, a known number when compiled, and what is left.
+#[inline(always)]
+fn softmax_blocks<const FUSED: bool>(values: &mut [f32], depth: usize, inner: usize) {
+    for block in values.chunks_exact_mut(depth * inner) {
+        for start in (0..inner).step_by(STRIP) {
+            let strip = &mut block[start..];
+            if inner - start >= STRIP {
+                softmax_strip::<FUSED>(strip, inner, STRIP);
+            } else {
+                softmax_strip::<FUSED>(strip, inner, inner - start);
+            }
+        }
+    }
+}
+
+/// `width` columns; rows are `stride` apart.
+#[inline(always)]
+fn softmax_strip<const FUSED: bool>(values: &mut [f32], stride: usize, width: usize) {
+    let mut largest = [f32::NEG_INFINITY; STRIP];
+    for row in values.chunks(stride) {
+        for (largest, &value) in largest.iter_mut().zip(&row[..width]) {
+            *largest = if value > *largest { value } else { *largest };
+        }
+    }
+    // Sums of LANES rows each are added up, which keeps roundings as few as `fold` does.
+    let mut sums = [0.0; STRIP];
+    for rows in values.chunks_mut(LANES * stride) {
+        let mut parts = [0.0; STRIP];
+        for row in rows.chunks_mut(stride) {
+            for ((part, value), largest) in parts.iter_mut().zip(&mut row[..width]).zip(largest) {
+                *value = exp::<FUSED>(*value - largest);
+                *part += *value;
+            }
+        }
+        for (sum, part) in sums.iter_mut().zip(parts) {
+            *sum += part;
+        }
+    }
+    let factors = sums.map(|sum| 1.0 / sum);
+    for row in values.chunks_mut(stride) {
+        for (value, factor) in row[..width].iter_mut().zip(factors) {
             *value *= factor;
         }
     }

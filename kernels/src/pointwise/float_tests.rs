@@ -20,7 +20,9 @@ fn erf(x: f64) -> f64 {
 fn exactly(activation: Activation, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match activation {
+        Activation::Relu => x.max(0.0),
         Activation::Sigmoid => sigmoid(x),
+        Activation::Tanh => x.tanh(),
         Activation::Silu => x * sigmoid(x),
         Activation::Gelu => x * 0.5 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
         Activation::GeluTanh => x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
@@ -34,7 +36,9 @@ fn check(activation: Activation, values: &[f32]) {
         for (&x, &found) in values.iter().zip(&found) {
             let (exact, size) = (exactly(activation, x.into()), f64::from(x).abs().max(1.0));
             let bound = match activation {
+                Activation::Relu => 0.0,
                 Activation::Sigmoid => 2e-7,
+                Activation::Tanh => 4e-7 * exact.abs(),
                 Activation::Silu | Activation::GeluTanh => 2e-7 * size,
                 Activation::Gelu => 5e-7 * size,
             };
@@ -43,7 +47,8 @@ fn check(activation: Activation, values: &[f32]) {
     }
 }
 
-const ALL: [Activation; 4] = [Activation::Sigmoid, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
+const ALL: [Activation; 6] =
+    [Activation::Relu, Activation::Sigmoid, Activation::Tanh, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
 
 #[test]
 fn activations_are_within_their_bounds_over_the_whole_line() {
@@ -67,12 +72,22 @@ fn nan_stays_nan() {
     }
 }
 
+fn exact_softmax(values: &[f32]) -> Vec<f64> {
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = values.iter().map(|&value| (f64::from(value) - f64::from(largest)).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
 #[test]
 fn what_is_masked_has_no_share() {
     for set in InstructionSet::available() {
         let mut values = [f32::NEG_INFINITY, 3.0, f32::MIN, 3.0, -1e9];
         softmax_on(set, &mut values, 5);
         assert_eq!(values, [0.0, 0.5, 0.0, 0.5, 0.0], "{set}");
+        let mut columns = [f32::NEG_INFINITY, 3.0, 3.0, f32::MIN, 3.0, -1e9];
+        softmax_columns_on(set, &mut columns, 3, 2);
+        assert_eq!(columns, [0.0, 1.0, 0.5, 0.0, 0.5, 0.0], "{set}");
     }
 }
 
@@ -84,12 +99,27 @@ proptest! {
             let mut found = values.clone();
             softmax_on(set, &mut found, depth);
             for (row, found) in values.chunks(depth).zip(found.chunks(depth)) {
-                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let powers: Vec<f64> = row.iter().map(|&value| (f64::from(value) - f64::from(largest)).exp()).collect();
-                let sum: f64 = powers.iter().sum();
-                for (power, &found) in powers.iter().zip(found) {
-                    let exact = power / sum;
+                for (exact, &found) in exact_softmax(row).into_iter().zip(found) {
                     prop_assert!((f64::from(found) - exact).abs() <= 1e-6, "{}: {} for {}", set, found, exact);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_of_columns_is_within_its_bound(
+        outer in 0usize..3, depth in 1usize..40, inner in 1usize..80, spread in 0.1f32..60.0, seed in vec(-1f32..1.0, 240),
+    ) {
+        let values: Vec<f32> = (0..outer * depth * inner).map(|index| seed[index * 7 % 239] * spread).collect();
+        for set in InstructionSet::available() {
+            let mut found = values.clone();
+            softmax_columns_on(set, &mut found, depth, inner);
+            for (block, found) in values.chunks(depth * inner).zip(found.chunks(depth * inner)) {
+                for start in 0..inner {
+                    let column: Vec<f32> = block[start..].iter().step_by(inner).copied().collect();
+                    for (exact, &found) in exact_softmax(&column).into_iter().zip(found[start..].iter().step_by(inner)) {
+                        prop_assert!((f64::from(found) - exact).abs() <= 1e-6, "{}: {} for {}", set, found, exact);
+                    }
                 }
             }
         }
@@ -125,4 +155,10 @@ proptest! {
 #[should_panic(expected = "softmax: 7 values are not whole rows of 2")]
 fn half_a_row_is_refused() {
     softmax(&mut [0.0; 7], 2);
+}
+
+#[test]
+#[should_panic(expected = "softmax: 7 values are not whole blocks of 2 x 3")]
+fn half_a_block_is_refused() {
+    softmax_columns(&mut [0.0; 7], 2, 3);
 }

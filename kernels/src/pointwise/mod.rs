@@ -9,7 +9,11 @@ pub(crate) mod lookup;
 pub(crate) mod neon;
 mod scalar;
 
-pub use float::{Activation, LayerNorm, activate, activate_on, layer_normalise, layer_normalise_on, softmax, softmax_on};
+pub use float::{
+    Activation, LayerNorm, activate, activate_on, layer_normalise, layer_normalise_on, softmax, softmax_columns, softmax_columns_on,
+    softmax_on,
+};
+pub(crate) use float::{PLAIN_FUSED, multiply_add, sigmoid, tanh};
 pub use lookup::Lookup;
 
 use crate::InstructionSet;

@@ -104,7 +104,8 @@ impl Source {
     pub(crate) fn parse_integers(&self) -> Option<Result<(InferenceModel, bool), LoadError>> {
         let mut proto = self.proto.clone();
         // A file that confuses the passes is served as it is.
-        let rewritten = caught(|| proto.graph.as_mut().and_then(integers::rewrite)).unwrap_or_else(|panic| {
+        let opset = opset(&proto);
+        let rewritten = caught(|| proto.graph.as_mut().and_then(|graph| integers::rewrite(graph, opset))).unwrap_or_else(|panic| {
             tracing::warn!(file = %self.file.display(), panic, "the passes failed");
             None
         })?;
@@ -121,6 +122,12 @@ impl Source {
             names => Err(fail(format!("nothing makes {}", names.join(", ")))),
         }
     }
+}
+
+/// The version of ONNX's own operators.
+fn opset(proto: &ModelProto) -> i64 {
+    let own = proto.opset_import.iter().find(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
+    own.map_or(0, |set| set.version)
 }
 
 /// tract's error, its causes in one line.

@@ -1,6 +1,6 @@
 //! Sums finished for AVX2: 16 outputs of a row.
 
-use super::{Accumulate, Float, Raw, Requantize, lanes, row_scale};
+use super::{Accumulate, Float, Raw, Requantize, lanes};
 use std::arch::x86_64::*;
 
 /// The vector code of a [`Finish`].
@@ -60,7 +60,7 @@ impl Avx2 for Float<'_> {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn finish(&self, [scale, bias]: [[__m256; 2]; 2], row: usize, sums: [__m256i; 2]) -> Self::Results {
-        let row_scale = _mm256_set1_ps(row_scale(self, row));
+        let row_scale = _mm256_set1_ps(self.row_scale(row));
         [0, 1].map(|half| {
             let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
             _mm256_add_ps(product, bias[half])

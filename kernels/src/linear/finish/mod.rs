@@ -74,6 +74,14 @@ pub struct Float<'a> {
     pub bias: &'a [f32],
 }
 
+impl Float<'_> {
+    /// The scale of a row.
+    #[inline(always)]
+    pub(crate) fn row_scale(&self, row: usize) -> f32 {
+        if self.row_scale.is_empty() { 1.0 } else { self.row_scale[row] }
+    }
+}
+
 /// `sum + bias`.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw<'a> {
@@ -148,7 +156,7 @@ impl Finish for Float<'_> {
 
     #[inline]
     fn one(&self, row: usize, output: usize, sum: i32) -> f32 {
-        sum as f32 * (row_scale(self, row) * at(self.scale, output, 1.0)) + at(self.bias, output, 0.0)
+        sum as f32 * (self.row_scale(row) * at(self.scale, output, 1.0)) + at(self.bias, output, 0.0)
     }
 
     fn outputs(&self, outputs: Range<usize>) -> Self {
@@ -214,7 +222,7 @@ impl Finish for Raw<'_> {
 }
 
 fn check(what: &str, found: usize, wanted: &[usize]) {
-    assert!(wanted.contains(&found), "linear: {found} {what}, not one of {wanted:?}");
+    assert!(wanted.contains(&found), "finish: {found} {what}, not one of {wanted:?}");
 }
 
 /// The value for one output of a slice that is empty, holds one for all, or one for each; `absent` also after the last output,
@@ -233,14 +241,9 @@ fn part<'a, T>(values: &'a [T], outputs: &Range<usize>) -> &'a [T] {
     if values.len() <= 1 { values } else { &values[outputs.clone()] }
 }
 
-#[inline]
-fn row_scale(float: &Float<'_>, row: usize) -> f32 {
-    if float.row_scale.is_empty() { 1.0 } else { float.row_scale[row] }
-}
-
 /// The values for `N` outputs from `output` on, as [`at`]; `absent` also where there is no output any more.
 #[inline]
-pub(super) fn lanes<const N: usize, T: Copy>(values: &[T], output: usize, absent: T) -> [T; N] {
+pub(crate) fn lanes<const N: usize, T: Copy>(values: &[T], output: usize, absent: T) -> [T; N] {
     let mut lanes = [absent; N];
     match values {
         [] => {}

@@ -1,6 +1,6 @@
 //! Sums finished for NEON: 8 at a time, from one row or, in halves, from two.
 
-use super::{Accumulate, Float, Raw, Requantize, lanes, row_scale};
+use super::{Accumulate, Float, Raw, Requantize, lanes};
 use std::arch::aarch64::*;
 
 /// The vector code of a [`Finish`](super::Finish). NEON is in every CPU that Rust's aarch64 targets run on.
@@ -50,7 +50,7 @@ impl Neon for Float<'_> {
         [0, 1].map(|half| {
             let [scale, bias] = columns[half];
             // SAFETY: NEON is there.
-            unsafe { vaddq_f32(vmulq_f32(vcvtq_f32_s32(sums[half]), vmulq_n_f32(scale, row_scale(self, rows[half]))), bias) }
+            unsafe { vaddq_f32(vmulq_f32(vcvtq_f32_s32(sums[half]), vmulq_n_f32(scale, self.row_scale(rows[half]))), bias) }
         })
     }
 }

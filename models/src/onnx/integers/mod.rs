@@ -6,7 +6,8 @@
 //! 3. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
 //! 4. [`prune`]: what nobody takes any more goes.
 //! 5. [`tables`]: a function of a product's result goes into the product.
-//! 6. [`layout`]: which operators hold their channels last, and where that changes.
+//! 6. [`transposes`]: a transposition around a product of activations goes into it.
+//! 7. [`layout`]: which operators hold their channels last, and where that changes.
 
 mod fuse;
 mod layout;
@@ -15,6 +16,7 @@ mod prune;
 mod qoperator;
 mod signed;
 mod tables;
+mod transposes;
 mod view;
 
 pub(crate) use qoperator::{expand, expands};
@@ -36,16 +38,18 @@ pub(crate) fn is_own(operator: &str) -> bool {
 }
 
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
-pub(crate) fn rewrite(graph: &mut GraphProto) -> Option<Rewritten> {
+pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear");
     if !graph.node.iter().any(|node| quantized(&node.op_type)) {
         return None;
     }
     expand(graph);
     signed::shift(graph);
-    fuse::fuse(graph);
+    fuse::fuse(graph, opset);
     prune::prune(graph);
     tables::attach(graph);
+    transposes::attach(graph);
+    prune::prune(graph);
     layout::settle(graph);
     let count = |test: fn(&str) -> bool| graph.node.iter().filter(|node| test(&node.op_type)).count();
     Some(Rewritten { integer_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })

@@ -32,6 +32,10 @@ pub(crate) trait Attributes: Sized {
         self.set(AttributeProto { name: name.into(), r#type: AttributeType::Ints as i32, ints: ints.to_vec(), ..AttributeProto::default() })
     }
 
+    fn with_float(self, name: &str, f: f32) -> Self {
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::Float as i32, f, ..AttributeProto::default() })
+    }
+
     fn with_floats(self, name: &str, floats: &[f32]) -> Self {
         let floats = floats.to_vec();
         self.set(AttributeProto { name: name.into(), r#type: AttributeType::Floats as i32, floats, ..AttributeProto::default() })

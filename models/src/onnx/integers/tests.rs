@@ -47,7 +47,7 @@ fn operators(graph: &Graph) -> Vec<String> {
     let file = graph.clone().write();
     let mut proto = Source::read(&file.path).unwrap().proto;
     let graph = proto.graph.as_mut().unwrap();
-    rewrite(graph).unwrap();
+    rewrite(graph, 17).unwrap();
     let ends = ["ChannelsLast", "ChannelsFirst", "QuantizeLinear", "DequantizeLinear"];
     graph.node.iter().map(|node| node.op_type.trim_start_matches("hearth.").to_owned()).filter(|op| !ends.contains(&op.as_str())).collect()
 }

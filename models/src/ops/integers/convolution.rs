@@ -2,91 +2,148 @@
 
 use super::finish::Finish;
 use super::pooling::Sliding;
-use super::{Compute, byte, bytes, filters, picture, with_memory, zero_points};
+use super::{Compute, byte, bytes, dims, pair, picture, with_memory, zero_points};
+use crate::onnx::integers::nodes::Attributes as _;
 use hearth_kernels::convolution::{Convolution, Shape};
+use hearth_kernels::linear::Scratch;
 use hearth_kernels::{InstructionSet, depthwise};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
+/// Filters, and how they move over a picture.
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(super) struct Filters {
     weights: Weights,
     sliding: Sliding,
-    /// Of the input, and of the output.
-    channels: usize,
-    outputs: usize,
-    /// Stands for 0 in the input.
-    zero_point: i8,
-    finish: Finish,
+    shape: Shape,
 }
 
 #[derive(Debug)]
 enum Weights {
     Dense(Convolution),
+    /// With the bytes that they take.
     Depthwise(depthwise::Weights, u64),
+}
+
+impl Filters {
+    /// From the attributes of a node.
+    pub(super) fn new(node: &NodeProto) -> TractResult<Filters> {
+        let given = dims(node, "weights");
+        let [outputs, kernel @ .., part] = given.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
+        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
+        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
+        let shape = Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let (integers, zero_points) = (bytes(node, "weights")?, zero_points(node)?);
+        let weights = if groups == shape.channels && groups == shape.outputs && groups > 1 {
+            let taps: usize = shape.kernel.iter().product();
+            let by_tap: Vec<i8> = (0..taps * groups).map(|i| integers[i % groups * taps + i / groups]).collect();
+            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, groups, &zero_points), integers.len() as u64)
+        } else {
+            Weights::Dense(Convolution::pack(InstructionSet::best(), shape, &integers, &zero_points))
+        };
+        Ok(Filters { weights, sliding: Sliding::new(node, &shape.kernel)?, shape })
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.shape.outputs
+    }
+
+    pub(super) fn is_depthwise(&self) -> bool {
+        matches!(self.weights, Weights::Depthwise(..))
+    }
+
+    /// For each output the sum of its weights, less their zero points.
+    pub(super) fn sums(&self) -> &[i32] {
+        match &self.weights {
+            Weights::Dense(weights) => weights.sums(),
+            Weights::Depthwise(weights, _) => weights.sums(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.weights {
+            Weights::Dense(weights) => weights.bytes() as u64,
+            Weights::Depthwise(_, bytes) => *bytes,
+        }
+    }
+
+    /// Shape of the output for that of the input.
+    pub(super) fn output(&self, shape: &[TDim]) -> TractResult<TVec<TDim>> {
+        self.sliding.convolved(shape, self.shape.channels, self.shape.outputs)
+    }
+
+    /// Convolves a batch of pictures of `height x width`.
+    pub(super) fn run<F: depthwise::Finish>(
+        &self,
+        pictures: &[i8],
+        size: [usize; 2],
+        zero_point: i8,
+        finish: &F,
+        out: &mut [F::Output],
+        (scratch, padding): (&mut Scratch, &mut Vec<i8>),
+    ) -> TractResult<()> {
+        let windows = self.sliding.windows(size)?;
+        let ([height, width], channels) = (windows.output(), self.shape.channels);
+        let batch = pictures.len() / (size[0] * size[1] * channels).max(1);
+        match &self.weights {
+            Weights::Dense(weights) => {
+                weights.run(&windows, pictures, zero_point, 0..batch * height * width, finish, out, scratch);
+            }
+            Weights::Depthwise(weights, _) => {
+                padding.clear();
+                padding.resize(size[1] * channels, zero_point);
+                depthwise::depthwise(weights, &windows, pictures, padding, finish, 0..batch * height, out);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of pictures of `i8`.
+#[derive(Debug)]
+pub(super) struct Conv {
+    filters: Filters,
+    /// Stands for 0 in the input.
+    zero_point: i8,
+    finish: Finish,
 }
 
 impl Conv {
     pub(super) fn new(node: &NodeProto) -> TractResult<Conv> {
-        let shape = filters(node)?;
-        let Shape { channels, outputs, kernel, groups } = shape;
-        let (integers, zero_points) = (bytes(node, "weights")?, zero_points(node)?);
-        let finish = Finish::new(node, outputs)?;
-        let weights = if groups == channels && groups == outputs && groups > 1 && finish.requantize().is_some() {
-            let taps: usize = kernel.iter().product();
-            let by_tap: Vec<i8> = (0..taps * outputs).map(|i| integers[i % outputs * taps + i / outputs]).collect();
-            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, outputs, &zero_points), integers.len() as u64)
-        } else {
-            Weights::Dense(Convolution::pack(InstructionSet::best(), shape, &integers, &zero_points))
-        };
-        let sliding = Sliding::new(node, &kernel)?;
-        Ok(Conv { weights, sliding, channels, outputs, zero_point: byte(node, "input_zero_point")?, finish })
+        let filters = Filters::new(node)?;
+        let finish = Finish::new(node, filters.outputs())?;
+        Ok(Conv { filters, zero_point: byte(node, "input_zero_point")?, finish })
     }
 }
 
 impl Compute for Conv {
     fn name(&self) -> &'static str {
-        match self.weights {
-            Weights::Dense(_) => "Conv",
-            Weights::Depthwise(..) => "DepthwiseConv",
-        }
+        if self.filters.is_depthwise() { "DepthwiseConv" } else { "Conv" }
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        Ok((self.finish.datum_type(), self.sliding.convolved(shapes[0], self.channels, self.outputs)?))
+        Ok((self.finish.datum_type(), self.filters.output(shapes[0])?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
-        let [batch, height, width, _] = picture(inputs[0].shape(), 1)?;
-        let windows = self.sliding.windows([height, width])?;
+        let [_, height, width, _] = picture(inputs[0].shape(), 1)?;
         let x = inputs[0].try_as_plain_ram()?.as_slice::<i8>()?;
-        let [out_height, out_width] = windows.output();
-        let pixels = 0..batch * out_height * out_width;
         let mut plain = output.try_as_plain_ram_mut()?;
         with_memory(|memory| {
-            match (&self.weights, self.finish.requantize(), self.finish.float()) {
-                (Weights::Dense(weights), Some(finish), _) => {
-                    weights.run(&windows, x, self.zero_point, pixels, &finish, plain.as_slice_mut::<i8>()?, &mut memory.scratch);
+            let scratch = (&mut memory.scratch, &mut memory.padding);
+            match (self.finish.requantize(), self.finish.float()) {
+                (Some(finish), _) => {
+                    self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<i8>()?, scratch)
                 }
-                (Weights::Dense(weights), _, Some(finish)) => {
-                    weights.run(&windows, x, self.zero_point, pixels, &finish, plain.as_slice_mut::<f32>()?, &mut memory.scratch);
+                (_, Some(finish)) => {
+                    self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<f32>()?, scratch)
                 }
-                (Weights::Depthwise(weights, _), Some(finish), _) => {
-                    memory.padding.clear();
-                    memory.padding.resize(width * self.channels, self.zero_point);
-                    let out = plain.as_slice_mut::<i8>()?;
-                    depthwise::depthwise(weights, &windows, x, &memory.padding, &finish, 0..batch * out_height, out);
-                }
-                (Weights::Depthwise(..), None, _) | (Weights::Dense(_), None, None) => bail!("a convolution without a finish"),
+                (None, None) => bail!("a convolution without a finish"),
             }
-            Ok(())
         })
     }
 
     fn bytes(&self) -> u64 {
-        match &self.weights {
-            Weights::Dense(weights) => weights.bytes() as u64,
-            Weights::Depthwise(_, bytes) => *bytes,
-        }
+        self.filters.bytes()
     }
 }

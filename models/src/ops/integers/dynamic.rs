@@ -2,10 +2,9 @@
 //!
 //! ONNX takes one grid for the whole batch; here the items of a batch do not touch each other.
 
-use super::pooling::Sliding;
-use super::{Compute, Memory, bytes, dims, filters, picture, with_memory, zero_points};
+use super::convolution::Filters;
+use super::{Compute, Memory, bytes, dims, picture, with_memory, zero_points};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
-use hearth_kernels::convolution::Convolution;
 use hearth_kernels::{InstructionSet, linear, quant};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -32,7 +31,7 @@ impl Outputs {
         &self,
         item: &[f32],
         memory: &mut Memory,
-        compute: impl FnOnce(&[i8], i8, &linear::Float<'_>, &mut linear::Scratch) -> T,
+        compute: impl FnOnce(&[i8], i8, &linear::Float<'_>, (&mut linear::Scratch, &mut Vec<i8>)) -> T,
     ) -> T {
         memory.item.resize(item.len(), 0);
         let grid = quant::dynamic_quantize::<i8>(item, &mut memory.item);
@@ -41,7 +40,7 @@ impl Outputs {
         memory.scale.clear();
         memory.scale.extend(self.scale.iter().map(|scale| scale * grid.scale()));
         let finish = linear::Float { offset: &memory.offset, scale: &memory.scale, row_scale: &[], bias: &self.bias };
-        compute(&memory.item, grid.zero_point() as i8, &finish, &mut memory.scratch)
+        compute(&memory.item, grid.zero_point() as i8, &finish, (&mut memory.scratch, &mut memory.padding))
     }
 }
 
@@ -85,7 +84,7 @@ impl Compute for DynamicLinear {
         let (size, out_size) = (x.len() / items, out.len() / items);
         with_memory(|memory| {
             for (item, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)) {
-                self.outputs.with_item(item, memory, |item, _, finish, scratch| {
+                self.outputs.with_item(item, memory, |item, _, finish, (scratch, _)| {
                     let rows = linear::Matrix::new(item, item.len() / depth, depth, depth);
                     linear::multiply(&self.weights, 0..outputs, &rows, finish, out, outputs, scratch);
                 });
@@ -102,48 +101,46 @@ impl Compute for DynamicLinear {
 /// Convolution, channels last.
 #[derive(Debug)]
 pub(super) struct DynamicConv {
-    weights: Convolution,
-    sliding: Sliding,
-    channels: usize,
+    filters: Filters,
     outputs: Outputs,
 }
 
 impl DynamicConv {
     pub(super) fn new(node: &NodeProto) -> TractResult<DynamicConv> {
-        let shape = filters(node)?;
-        let weights = Convolution::pack(InstructionSet::best(), shape, &bytes(node, "weights")?, &zero_points(node)?);
-        let outputs = Outputs::new(node, weights.sums())?;
-        Ok(DynamicConv { weights, sliding: Sliding::new(node, &shape.kernel)?, channels: shape.channels, outputs })
+        let filters = Filters::new(node)?;
+        let outputs = Outputs::new(node, filters.sums())?;
+        Ok(DynamicConv { filters, outputs })
     }
 }
 
 impl Compute for DynamicConv {
     fn name(&self) -> &'static str {
-        "DynamicConv"
+        if self.filters.is_depthwise() { "DynamicDepthwiseConv" } else { "DynamicConv" }
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        Ok((DatumType::F32, self.sliding.convolved(shapes[0], self.channels, self.outputs.scale.len())?))
+        Ok((DatumType::F32, self.filters.output(shapes[0])?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
-        let [_, height, width, channels] = picture(inputs[0].shape(), 1)?;
-        let windows = self.sliding.windows([height, width])?;
+        let [batch, height, width, _] = picture(inputs[0].shape(), 1)?;
         let x = inputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let out = plain.as_slice_mut::<f32>()?;
-        let (size, pixels) = ((height * width * channels).max(1), windows.count());
+        if x.is_empty() || out.is_empty() {
+            return Ok(());
+        }
+        let (size, out_size) = (x.len() / batch, out.len() / batch);
         with_memory(|memory| {
-            for (item, out) in x.chunks_exact(size).zip(out.chunks_exact_mut((pixels * self.outputs.scale.len()).max(1))) {
+            x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)).try_for_each(|(item, out)| {
                 self.outputs.with_item(item, memory, |item, zero_point, finish, scratch| {
-                    self.weights.run(&windows, item, zero_point, 0..pixels, finish, out, scratch);
-                });
-            }
-        });
-        Ok(())
+                    self.filters.run(item, [height, width], zero_point, finish, out, scratch)
+                })
+            })
+        })
     }
 
     fn bytes(&self) -> u64 {
-        self.weights.bytes() as u64
+        self.filters.bytes()
     }
 }

@@ -62,17 +62,7 @@ fn transpose(input: &Tensor, output: &mut Tensor, batch: usize, rows: usize, col
         }
         let size = (rows * columns).max(1);
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact_mut(size)).take(batch) {
-            for row in (0..rows).step_by(SQUARE) {
-                for column in (0..columns).step_by(SQUARE) {
-                    let wide = SQUARE.min(rows - row);
-                    for column in column..(column + SQUARE).min(columns) {
-                        let target = &mut y[column * rows + row..][..wide];
-                        for (target, source) in target.iter_mut().zip(x[row * columns + column..].iter().step_by(columns)) {
-                            *target = *source;
-                        }
-                    }
-                }
-            }
+            transpose_matrix(x, [rows, columns], columns, y);
         }
         Ok(())
     }
@@ -80,6 +70,21 @@ fn transpose(input: &Tensor, output: &mut Tensor, batch: usize, rows: usize, col
         DatumType::I8 => of::<i8>(input, output, batch, rows, columns),
         DatumType::F32 => of::<f32>(input, output, batch, rows, columns),
         other => bail!("channels of {other:?}"),
+    }
+}
+
+/// Transposes a matrix of `rows x columns`, its rows `stride` apart.
+pub(super) fn transpose_matrix<T: Copy>(x: &[T], [rows, columns]: [usize; 2], stride: usize, y: &mut [T]) {
+    for row in (0..rows).step_by(SQUARE) {
+        for column in (0..columns).step_by(SQUARE) {
+            let wide = SQUARE.min(rows - row);
+            for column in column..(column + SQUARE).min(columns) {
+                let target = &mut y[column * rows + row..][..wide];
+                for (target, source) in target.iter_mut().zip(x[row * stride + column..].iter().step_by(stride)) {
+                    *target = *source;
+                }
+            }
+        }
     }
 }
 

@@ -6,11 +6,12 @@ mod dynamic;
 mod finish;
 mod layout;
 mod linear;
+mod matmul;
+mod normalisation;
 mod pairwise;
 mod pooling;
 
 use crate::onnx::integers::nodes::{Attributes as _, to_integers};
-use hearth_kernels::convolution::Shape;
 use hearth_kernels::pointwise::Lookup;
 use std::cell::RefCell;
 use std::fmt;
@@ -133,6 +134,9 @@ pub(super) fn register(onnx: &mut Onnx) {
     register! {
         "hearth.Conv" => convolution::Conv::new,
         "hearth.Linear" => linear::Linear::new,
+        "hearth.MatMul" => matmul::MatMul::new,
+        "hearth.Softmax" => normalisation::Softmax::new,
+        "hearth.LayerNorm" => normalisation::LayerNorm::new,
         "hearth.DynamicConv" => dynamic::DynamicConv::new,
         "hearth.DynamicLinear" => dynamic::DynamicLinear::new,
         "hearth.Sum" => pairwise::Pairwise::sum,
@@ -174,15 +178,6 @@ fn zero_points(node: &NodeProto) -> TractResult<Vec<i8>> {
     if node.get("weight_zero_points").is_some() { bytes(node, "weight_zero_points") } else { Ok(Vec::new()) }
 }
 
-/// The shape of a convolution whose weights are an attribute.
-fn filters(node: &NodeProto) -> TractResult<Shape> {
-    let shape = dims(node, "weights");
-    let [outputs, kernel @ .., part] = shape.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-    let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-    ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-    Ok(Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups })
-}
-
 /// A required attribute: a constant of words.
 fn words(node: &NodeProto, name: &str) -> TractResult<Vec<i32>> {
     let tensor = node.get(name).and_then(|a| a.t.as_ref()).and_then(to_integers);
@@ -199,11 +194,15 @@ fn sizes(node: &NodeProto, name: &str) -> TVec<usize> {
 #[derive(Default)]
 struct Memory {
     scratch: hearth_kernels::linear::Scratch,
+    floats: hearth_kernels::float::Scratch,
     padding: Vec<i8>,
     /// An item quantized as it comes, and what its grid makes of offsets and scales.
     item: Vec<i8>,
     offset: Vec<i32>,
     scale: Vec<f32>,
+    /// Floats between two steps of a computation.
+    values: Vec<f32>,
+    results: Vec<f32>,
 }
 
 fn with_memory<T>(use_: impl FnOnce(&mut Memory) -> T) -> T {

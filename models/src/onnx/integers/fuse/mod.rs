@@ -3,6 +3,7 @@
 
 mod dynamic;
 mod movement;
+mod normalisation;
 mod pointwise;
 mod pooling;
 mod products;
@@ -15,9 +16,9 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Joins what can be joined.
-pub(super) fn fuse(graph: &mut GraphProto) {
+pub(super) fn fuse(graph: &mut GraphProto, opset: i64) {
     let view = View::new(graph);
-    let mut fuser = Fuser { view: &view, nodes: Vec::with_capacity(graph.node.len()), gone: HashSet::new(), tables: HashMap::new() };
+    let mut fuser = Fuser { view: &view, opset, nodes: Vec::with_capacity(graph.node.len()), gone: HashSet::new(), tables: HashMap::new() };
     for (index, node) in graph.node.iter().enumerate() {
         if !fuser.gone.contains(&index) && fuser.node(node).is_none() {
             fuser.nodes.push(node.clone());
@@ -28,6 +29,8 @@ pub(super) fn fuse(graph: &mut GraphProto) {
 
 struct Fuser<'a> {
     view: &'a View<'a>,
+    /// Of ONNX's own operators.
+    opset: i64,
     /// The graph as it becomes.
     nodes: Vec<NodeProto>,
     /// Nodes that an earlier one has taken in.
@@ -57,9 +60,11 @@ impl<'a> Fuser<'a> {
         match node.op_type.as_str() {
             "Conv" => self.convolution(node),
             "Gemm" => self.gemm(node),
-            "MatMul" => self.matrix_product(node),
+            "MatMul" => self.matrix_product(node).or_else(|| self.activations(node)),
             "MatMulInteger" | "ConvInteger" => self.dynamic(node),
             "AveragePool" | "GlobalAveragePool" | "ReduceMean" => self.average_pool(node),
+            "Softmax" => self.softmax(node),
+            "LayerNormalization" => self.layer_norm(node),
             "QuantizeLinear" => self.quantize(node),
             _ => self.movement(node),
         }

@@ -2,9 +2,11 @@
 //! operators, is one table; a sum or product of two is one operator.
 
 use super::super::nodes::{Attributes as _, bytes};
+use super::super::qoperator::OF_INTEGERS;
 use super::super::view::View;
 use super::{Fuser, Table, clamp, onto};
-use hearth_kernels::pointwise::Lookup;
+use hearth_kernels::pointwise::{self, Lookup};
+use hearth_kernels::quant::Target;
 use tract_onnx::pb::NodeProto;
 
 /// Operators between the integers and the result of a table, at most: each is looked at for every table that it is part of.
@@ -19,6 +21,9 @@ struct Function {
 impl<'a> Fuser<'a> {
     pub(super) fn quantize(&mut self, old: &'a NodeProto) -> Option<()> {
         let (scale, zero_point) = self.view.grid(old)?;
+        if let Some(table) = self.sum_with_constant(&old.input[0], scale, zero_point) {
+            return self.table(&old.output[0], table);
+        }
         let target = hearth_kernels::quant::Grid::new(scale, zero_point);
         if let Some(function) = self.function(&old.input[0], DEPTH) {
             let mut elements = [0i8; 256];
@@ -52,6 +57,33 @@ impl<'a> Fuser<'a> {
         self.emit(new)
     }
 
+    /// QLinearAdd of a constant rounds as it does for tensors: `erf(x) + 1` lies half way between two integers everywhere.
+    fn sum_with_constant(&self, name: &str, scale: f32, zero_point: i8) -> Option<Table> {
+        let (_, add) = self.view.maker(name).filter(|(_, maker)| maker.op_type == "Add" && maker.get(OF_INTEGERS).is_some())?;
+        let operands = [self.view.dequantized(add.input.first()?)?, self.view.dequantized(add.input.get(1)?)?];
+        let constants = operands.map(|operand| self.view.constant(operand.integers).filter(|constant| constant.raw_data.len() == 1));
+        let (x, constant, value) = match constants {
+            [None, Some(value)] => (operands[0], operands[1], value),
+            [Some(value), None] => (operands[1], operands[0], value),
+            _ => return None,
+        };
+        let Table { source, elements: integers } = self.origin(x.integers);
+        let sum = pointwise::Sum {
+            zero_points: [x.zero_point, constant.zero_point],
+            multipliers: [x.scale / scale, constant.scale / scale],
+            target: Target::new(zero_point),
+        };
+        let mut elements = [0; 256];
+        pointwise::add(&integers, &[value.raw_data[0] as i8; 256], &sum, &mut elements);
+        Some(Table { source, elements })
+    }
+
+    /// What integers are a function of: they may be a table themselves.
+    fn origin(&self, integers: &str) -> Table {
+        let itself = || Table { source: integers.to_owned(), elements: std::array::from_fn(|bits| bits as u8 as i8) };
+        self.tables.get(integers).cloned().unwrap_or_else(itself)
+    }
+
     /// Emits a table.
     pub(super) fn table(&mut self, name: &str, table: Table) -> Option<()> {
         let new = super::node("hearth.Lookup", &[&table.source], &[name]).with_tensor("table", bytes("table", &[256], &table.elements));
@@ -75,11 +107,7 @@ impl<'a> Fuser<'a> {
         let depth = depth.checked_sub(1)?;
         if let Some(x) = view.dequantized(name) {
             let real = |q: i8| f32::from(i16::from(q) - i16::from(x.zero_point)) * x.scale;
-            // The integers may be a table themselves.
-            let (source, elements) = match self.tables.get(x.integers) {
-                Some(Table { source, elements }) => (source.clone(), *elements),
-                None => (x.integers.to_owned(), std::array::from_fn(|bits| bits as u8 as i8)),
-            };
+            let Table { source, elements } = self.origin(x.integers);
             return Some(Function { source, values: Box::new(elements.map(real)) });
         }
         if let Some(f) = unary(view, maker) {
@@ -139,6 +167,32 @@ fn unary(view: &View<'_>, node: &NodeProto) -> Option<Box<dyn Fn(f32) -> f32>> {
         "Tanh" => Box::new(f32::tanh),
         "Abs" => Box::new(f32::abs),
         "Neg" => Box::new(|x| -x),
+        "Erf" => Box::new(erf),
+        "Gelu" if node.text("approximate") == Some("tanh") => {
+            Box::new(|x| 0.5 * x * (1.0 + (0.797_884_6 * (x + 0.044_715 * x * x * x)).tanh()))
+        }
+        "Gelu" => Box::new(|x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+        "Mish" => Box::new(|x| x * x.exp().ln_1p().tanh()),
+        "Selu" => {
+            let (alpha, gamma) = (attribute("alpha", 1.673_263_2), attribute("gamma", 1.050_701));
+            Box::new(move |x| gamma * if x > 0.0 { x } else { alpha * x.exp_m1() })
+        }
+        "Celu" => {
+            let alpha = attribute("alpha", 1.0);
+            Box::new(move |x| x.max(0.0) + (alpha * (x / alpha).exp_m1()).min(0.0))
+        }
+        "ThresholdedRelu" => {
+            let alpha = attribute("alpha", 1.0);
+            Box::new(move |x| if x > alpha { x } else { 0.0 })
+        }
+        "Softsign" => Box::new(|x| x / (1.0 + x.abs())),
+        "Log" => Box::new(f32::ln),
+        "Reciprocal" => Box::new(f32::recip),
+        "Floor" => Box::new(f32::floor),
+        "Ceil" => Box::new(f32::ceil),
+        "Round" => Box::new(f32::round_ties_even),
+        "Sin" => Box::new(f32::sin),
+        "Cos" => Box::new(f32::cos),
         "Exp" => Box::new(f32::exp),
         "Sqrt" => Box::new(f32::sqrt),
         "Softplus" => Box::new(|x| x.exp().ln_1p()),
@@ -157,4 +211,12 @@ fn unary(view: &View<'_>, node: &NodeProto) -> Option<Box<dyn Fn(f32) -> f32>> {
         }
         _ => return None,
     })
+}
+
+/// Within 2e-7. Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+fn erf(x: f32) -> f32 {
+    let (sign, x) = (f64::from(x).signum(), f64::from(x.abs()));
+    let t = 1.0 / (1.0 + 0.327_591_1 * x);
+    let polynomial = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592].iter().fold(0.0, |sum, c| sum * t + c);
+    (sign * (1.0 - polynomial * t * (-x * x).exp())) as f32
 }

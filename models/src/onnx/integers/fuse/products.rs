@@ -87,6 +87,24 @@ impl<'a> Fuser<'a> {
         self.product(old, "hearth.Linear", x, &matrix, bias, alpha, filters)
     }
 
+    /// A product of two tensors of activations: on integers where both are on grids, else on floats.
+    pub(super) fn activations(&mut self, old: &'a NodeProto) -> Option<()> {
+        let (left, right) = (old.input.first()?, old.input.get(1)?);
+        let constant = |name: &str| self.view.constant(name).is_some() || self.view.floats(name).is_some();
+        if constant(left) || constant(right) {
+            return None;
+        }
+        let (Some(a), Some(b)) = (self.view.dequantized(left), self.view.dequantized(right)) else {
+            return self.emit(node("hearth.MatMul", &[left, right], &[&old.output[0]]));
+        };
+        let scale = a.scale * b.scale;
+        let new = match self.end(&old.output[0]) {
+            Some(end) => onto(&end, "hearth.MatMul", &[a.integers, b.integers]).with_float("multiplier", scale / end.target.scale),
+            None => node("hearth.MatMul", &[a.integers, b.integers], &[&old.output[0]]).with_float("scale", scale),
+        };
+        self.emit(new.with_int("input_zero_point", a.zero_point.into()).with_int("other_zero_point", b.zero_point.into()))
+    }
+
     /// Emits a product: to `i8` where its result is quantized next, else to `f32`.
     #[allow(clippy::too_many_arguments, reason = "what two operators have in common")]
     fn product(
