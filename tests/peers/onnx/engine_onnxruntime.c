@@ -122,7 +122,8 @@ static void append(struct array *all, void *value) {
     CALL(GetTensorTypeAndShape, value, &shape);
     CALL(GetTensorElementType, shape, &all->type);
     CALL(GetDimensionsCount, shape, &all->rank);
-    if (all->rank < 1 || all->rank > MOST || all->type >= TYPE_COUNT || !TYPES[all->type].size) fail(all->name, "an output of a kind that is not known here");
+    bool known = all->rank >= 1 && all->rank <= MOST && all->type < TYPE_COUNT && TYPES[all->type].size;
+    if (!known) fail(all->name, "an output of a kind that is not known here");
     CALL(GetDimensions, shape, all->shape, all->rank);
     all->item_size = TYPES[all->type].size;
     for (size_t i = 1; i < all->rank; i++) all->item_size *= (size_t)all->shape[i];
@@ -145,10 +146,11 @@ static double run(int64_t first, int64_t size, bool measured, void *results[MOST
         int64_t shape[MOST];
         memcpy(shape, input->shape, sizeof shape);
         shape[0] = size;
-        parts[i] = malloc(input->item_size * (size_t)size);
+        size_t each = input->item_size, bytes = each * (size_t)size;
+        parts[i] = malloc(bytes);
         for (int64_t item = 0; item < size; item++)
-            memcpy(parts[i] + input->item_size * (size_t)item, input->data + input->item_size * (size_t)((first + item) % input->items), input->item_size);
-        CALL(CreateTensorWithDataAsOrtValue, memory, parts[i], input->item_size * (size_t)size, shape, input->rank, input->type, &values[i]);
+            memcpy(parts[i] + each * (size_t)item, input->data + each * (size_t)((first + item) % input->items), each);
+        CALL(CreateTensorWithDataAsOrtValue, memory, parts[i], bytes, shape, input->rank, input->type, &values[i]);
         input_names[i] = input->name;
     }
     for (size_t i = 0; i < output_count; i++) results[i] = NULL, output_names[i] = outputs[i].name;
@@ -181,7 +183,8 @@ int main(int count, char **arguments) {
         else if (!strcmp(arguments[i - 1], "--repeat")) repeat = atoll(value);
         else if (strcmp(arguments[i - 1], "--threads") || strcmp(value, "1")) fail(arguments[i - 1], "is not known here, or wants 1");
     }
-    if (!model || !from || !file || batch < 1) fail("engine_onnxruntime", "wants MODEL, --inputs DIR, --batch from 1 on, and ONNXRUNTIME, the library");
+    if (!model || !from || !file || batch < 1)
+        fail("engine_onnxruntime", "wants MODEL, --inputs DIR, --batch from 1 on, and ONNXRUNTIME, the library");
 
     void *library = dlopen(file, RTLD_NOW);
     if (!library) fail(file, dlerror());
