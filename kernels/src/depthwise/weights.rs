@@ -91,7 +91,7 @@ fn pack(kind: Kind, weight: &impl Fn(usize, usize) -> i16, taps: usize, channels
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => {
+        Kind::Avx2(_) => {
             let pair = |start, pair, at: usize| {
                 let tap = 2 * pair + at % 2;
                 if tap < taps { lane(start, tap, PAIRED_LANES[at / 2]) } else { 0 }
