@@ -310,7 +310,11 @@ fn call_error(error: zbus::Error) -> CallError {
     CallError::Unreachable(anyhow::Error::new(error).context("the bus call failed"))
 }
 
-/// Opens the files of a model folder, or a single .onnx file, with their names relative to it.
+/// Endings of what is of use in a folder as Hugging Face has it: settings, graphs and their external weights. The weights of other
+/// programs are left behind.
+const WANTED: [&str; 4] = ["json", "onnx", "onnx_data", "data"];
+
+/// Opens the files of a model folder, or a single .onnx file, with their names relative to it; what is hidden stays behind.
 pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
     let open = |file: &Path, name: String| {
         let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -326,6 +330,9 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
         let entries = std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
         for entry in entries {
             let entry = entry?.path();
+            if entry.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
             if entry.is_dir() {
                 folders.push(entry);
                 continue;
@@ -334,11 +341,15 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
             files.push(open(&entry, name)?);
         }
     }
-    anyhow::ensure!(
-        files.iter().any(|(name, _)| name == "manifest.toml"),
-        "{} has no manifest.toml; a single .onnx file needs none",
-        path.display()
-    );
+    let there = |wanted: &str| files.iter().any(|(name, _)| name == wanted);
+    if !there("manifest.toml") {
+        anyhow::ensure!(
+            there("tokenizer.json"),
+            "{} has no manifest.toml; a single .onnx file, and a folder of Hugging Face's with a tokenizer.json, need none",
+            path.display()
+        );
+        files.retain(|(name, _)| Path::new(name).extension().is_some_and(|ending| WANTED.iter().any(|wanted| ending == *wanted)));
+    }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
 }

@@ -10,6 +10,7 @@ mod process;
 mod samples;
 
 pub use process::{child, run};
+pub use samples::payload;
 
 use crate::network::{Arithmetic, Batching};
 use hearth_api::graph::Graph;

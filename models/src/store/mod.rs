@@ -12,6 +12,7 @@
 
 mod error;
 mod files;
+mod huggingface;
 mod install;
 mod versions;
 
