@@ -133,8 +133,11 @@ pub(crate) fn has_zero(node: &NodeProto) -> bool {
     node.input.get(2).is_some_and(|name| !name.is_empty())
 }
 
+/// A scale, and a zero point where there is one.
+type Constants = (Arc<Tensor>, Option<Arc<Tensor>>);
+
 /// The constants behind the scale and the zero point of a node, if they are known before the graph runs.
-pub(crate) fn constants(model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<(Arc<Tensor>, Option<Arc<Tensor>>)>> {
+pub(crate) fn constants(model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<Constants>> {
     let constants = inputs[1..].iter().map(|outlet| Ok(model.outlet_fact(*outlet)?.konst.clone())).collect::<TractResult<Vec<_>>>()?;
     Ok(match constants.as_slice() {
         [Some(scale)] => Some((scale.clone(), None)),

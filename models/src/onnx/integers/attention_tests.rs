@@ -12,24 +12,25 @@ fn shape(name: &str, dims: &[i64]) -> tract_onnx::pb::TensorProto {
     tensor(name, DataType::Int64, &[dims.len() as i64], dims.iter().flat_map(|d| d.to_le_bytes()).collect())
 }
 
-/// `x` of `[N, 5, 12]`, as three heads `q_h` of `[N, 3, 5, 4]` and their transposition `q_t` of `[N, 3, 4, 5]`.
-fn heads(graph: Graph, x: &str) -> Graph {
-    graph
-        .constant(shape("split", &[0, 0, 3, 4]))
-        .constant(shape("join", &[0, 0, 12]))
-        .constant(floats("root", &[], &[2.0]))
-        .node(&format!("Reshape {x} split -> q_s"))
-        .node_with("Transpose q_s -> q_h", vec![("perm", ints(&[0, 2, 1, 3]))])
-        .node_with("Transpose q_s -> q_t", vec![("perm", ints(&[0, 2, 3, 1]))])
+/// `x` of `[N, 5, 12]`, as three heads `q_h` of `[N, 3, 5, 4]` and their transposition `q_t` of `[N, 3, 4, 5]`; on the grid of `x`
+/// after each step where that is asked for, as quantizers write it.
+fn heads(graph: Graph, x: &str, on_grid: bool) -> Graph {
+    let step = |graph: Graph, name: &str| if on_grid { grid(graph, name, 0.02, 120) } else { graph };
+    let graph = graph.constant(shape("split", &[0, 0, 3, 4])).constant(shape("join", &[0, 0, 12])).constant(floats("root", &[], &[2.0]));
+    let graph = step(graph.node(&format!("Reshape {x} split -> s3")), "s3");
+    let from = if on_grid { "s3_d" } else { "s3" };
+    let graph = graph.node_with(&format!("Transpose {from} -> q_h"), vec![("perm", ints(&[0, 2, 1, 3]))]);
+    let graph = graph.node_with(&format!("Transpose {from} -> q_t"), vec![("perm", ints(&[0, 2, 3, 1]))]);
+    step(step(graph, "q_h"), "q_t")
 }
 
 #[test]
 fn attention_is_two_products_and_a_softmax() {
     let graph = Graph::default().input("x", DataType::Float, &[-1, 5, 12]).output("y", DataType::Float, &[-1]);
-    let graph = heads(grid(graph, "x", 0.02, 120), "x_d").constant(floats("mask", &[1, 1, 1, 5], &[0.0, 0.0, -1e4, 0.0, -3e38]));
-    let graph = grid(graph.node("MatMul q_h q_t -> s"), "s", 0.1, 100).node("Div s_d root -> d").node("Add d mask -> m");
+    let graph = heads(grid(graph, "x", 0.02, 120), "x_d", true).constant(floats("mask", &[1, 1, 1, 5], &[0.0, 0.0, -1e4, 0.0, -3e38]));
+    let graph = grid(graph.node("MatMul q_h_d q_t_d -> s"), "s", 0.1, 100).node("Div s_d root -> d").node("Add d mask -> m");
     let graph = grid(graph.node_with("Softmax m -> p", vec![("axis", Attribute::Int(-1))]), "p", 1.0 / 255.0, 0);
-    let graph = grid(graph.node("MatMul p_d q_h -> o"), "o", 0.02, 128);
+    let graph = grid(graph.node("MatMul p_d q_h_d -> o"), "o", 0.02, 128);
     let graph = graph.node_with("Transpose o_d -> t", vec![("perm", ints(&[0, 2, 1, 3]))]).node("Reshape t join -> y");
     // The transpositions are gone: the products read and write with strides.
     let seen = operators(&graph);
@@ -42,7 +43,7 @@ fn attention_is_two_products_and_a_softmax() {
 #[test]
 fn attention_on_floats_is_too_where_other_parts_are_quantized() {
     let graph = Graph::default().input("x", DataType::Float, &[-1, 5, 12]).output("y", DataType::Float, &[-1]);
-    let graph = heads(graph, "x").node("MatMul q_h q_t -> s").node("Mul root s -> d");
+    let graph = heads(graph, "x", false).node("MatMul q_h q_t -> s").node("Mul root s -> d");
     let graph = graph.node_with("Softmax d -> p", vec![("axis", Attribute::Int(3))]).node("MatMul p q_h -> o");
     let graph = graph.node_with("Transpose o -> t", vec![("perm", ints(&[0, 2, 1, 3]))]).node("Reshape t join -> z");
     let graph = grid(graph, "z", 0.01, 128).node("Identity z_d -> y");
@@ -121,6 +122,6 @@ fn weights_in_blocks_are_one_operator_with_their_bias() {
         // Blocks of other than a power of two are products of floats.
         let expected: &[&str] = if block == 24 { &["MatMul", "Add"] } else { &["BlockLinear"] };
         assert_eq!(operators(&graph), expected, "{bits} bits in blocks of {block}");
-        answers_alike(&graph, &[3, depth as usize], 0.15);
+        answers_alike(&graph, &[3, depth as usize], 0.3);
     }
 }
