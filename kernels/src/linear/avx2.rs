@@ -178,12 +178,9 @@ impl<F: Finish> Outputs<F> {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F> {
-        let mut bias: [i32; 16] = lanes(finish.bias(), panel.column, 0);
-        for (bias, sum) in bias.iter_mut().zip(panel.sums) {
-            *bias = bias.wrapping_sub(sum.wrapping_mul(128));
-        }
+        let (bias, sums) = (integers(lanes(finish.bias(), panel.column, 0)), integers(lanes(panel.sums, 0, 0)));
         Outputs {
-            bias: integers(bias),
+            bias: [0, 1].map(|half| _mm256_sub_epi32(bias[half], _mm256_slli_epi32::<7>(sums[half]))),
             zero_points: integers(lanes(panel.zero_points, 0, 0)),
             // SAFETY: AVX2 by the target feature.
             columns: unsafe { finish.columns(panel.column) },
