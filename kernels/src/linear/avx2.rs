@@ -1,6 +1,7 @@
-//! The products with AVX2, and what they share with those of `vnni`. VPMADDUBSW takes four products in one instruction, but saturates the sums of two, so each step of a tile
-//! is looked at first: where the largest activation times the largest sum of two weights fits 16 bits, nothing can saturate, and
-//! elsewhere the operands are widened. The test is a byte compared with a byte, both known from packing.
+//! The products with AVX2, and what they share with those of `vnni`. VPMADDUBSW takes four products in one instruction, but saturates
+//! the sums of two, so each step of a tile is looked at first: where the largest activation times the largest sum of two weights
+//! fits 16 bits, nothing can saturate, and elsewhere the operands are widened. The test is a byte compared with a byte, both known
+//! from packing.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};
