@@ -1,6 +1,7 @@
-//! The products with AVX2, and what they share with those of `vnni`. VPMADDUBSW takes four products in one instruction, but saturates the sums of two, so each step of a tile
-//! is looked at first: where the largest activation times the largest sum of two weights fits 16 bits, nothing can saturate, and
-//! elsewhere the operands are widened. The test is a byte compared with a byte, both known from packing.
+//! The products with AVX2, and what they share with those of `vnni`. VPMADDUBSW takes four products in one instruction, but saturates
+//! the sums of two, so each step of a tile is looked at first: where the largest activation times the largest sum of two weights
+//! fits 16 bits, nothing can saturate, and elsewhere the operands are widened. The test is a byte compared with a byte, both known
+//! from packing.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};
@@ -178,12 +179,9 @@ impl<F: Finish> Outputs<F> {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F> {
-        let mut bias: [i32; 16] = lanes(finish.bias(), panel.column, 0);
-        for (bias, sum) in bias.iter_mut().zip(panel.sums) {
-            *bias = bias.wrapping_sub(sum.wrapping_mul(128));
-        }
+        let (bias, sums) = (integers(lanes(finish.bias(), panel.column, 0)), integers(lanes(panel.sums, 0, 0)));
         Outputs {
-            bias: integers(bias),
+            bias: [0, 1].map(|half| _mm256_sub_epi32(bias[half], _mm256_slli_epi32::<7>(sums[half]))),
             zero_points: integers(lanes(panel.zero_points, 0, 0)),
             // SAFETY: AVX2 by the target feature.
             columns: unsafe { finish.columns(panel.column) },
