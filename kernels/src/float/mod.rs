@@ -23,6 +23,7 @@ pub use pair::{Right, Scratch, multiply_pair};
 pub use weights::Weights;
 
 use crate::InstructionSet;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
 use crate::pointwise::{Activation, activate_on};
 use std::ops::Range;
