@@ -176,7 +176,8 @@ impl Network {
             ports,
             outputs: self.outputs.clone(),
             plans: Plans::plain(model),
-            batched: self.batched,
+            // As the file has it, rows of a batch may change each other's grids, which our own operators keep apart.
+            batched: self.batched && !source.mixes_rows,
             arithmetic: Arithmetic::Floats,
             largest: cut::MAX_ROWS,
             free: self.free,
