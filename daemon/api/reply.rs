@@ -80,6 +80,19 @@ pub enum Answer {
         /// How unlike the normal it is.
         anomaly: Anomaly,
     },
+    /// `embed`, of one text, picture or recording
+    Embedding {
+        /// The vector.
+        embedding: Vec<f32>,
+        /// Tokens of the text, those that its tokenizer adds included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens: Option<u32>,
+        /// The text was longer than the model takes: its rest had no part in the vector.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        truncated: Option<bool>,
+    },
+    /// `embed`, of a list of texts, of tensors, or of the windows of a recording
+    Embeddings(Box<Embeddings>),
     /// `tensor`: Open Inference Protocol v2.
     Outputs {
         /// The outputs asked for, or all.
@@ -116,6 +129,19 @@ pub struct Anomaly {
     pub verdict: String,
 }
 
+/// Vectors of several rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Embeddings {
+    /// A vector for each row, in the order asked.
+    pub embeddings: Vec<Vec<f32>>,
+    /// Tokens of each text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<u32>>,
+    /// Whether each text was longer than the model takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<Vec<bool>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +175,21 @@ mod tests {
         told["outputs"] = head["outputs"].clone();
         assert_eq!(head, told);
         assert_eq!(binary[length..], [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat());
+    }
+
+    #[test]
+    fn vectors_are_short_in_json_and_come_back_as_they_were() {
+        let embedding = vec![0.1f32, -1.0 / 3.0, f32::MIN_POSITIVE, 1e-45, f32::MAX, 16_777_216.0, -0.0];
+        for answer in [
+            Answer::Embedding { embedding: embedding.clone(), tokens: Some(7), truncated: Some(false) },
+            Answer::Embeddings(Box::new(Embeddings { embeddings: vec![embedding.clone(), embedding], tokens: None, truncated: None })),
+        ] {
+            let reply = reply(answer);
+            let (json, _) = reply.encode(ContentType::Text);
+            let text = std::str::from_utf8(&json).unwrap();
+            assert!(text.contains("[0.1,-0.33333334,1.1754944e-38,1e-45,3.4028235e+38,16777216.0,-0.0]"), "{text}");
+            assert_eq!(serde_json::from_slice::<Reply>(&json).unwrap(), reply);
+        }
     }
 
     #[test]

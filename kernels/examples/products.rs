@@ -18,7 +18,12 @@ fn main() {
         (49, 4608, 512),
         (3136, 144, 24),
         (12544, 16, 96),
-        (128, 384, 1536),
+        (3136, 24, 144),
+        (784, 32, 192),
+        (64, 384, 384),
+        (64, 384, 1536),
+        (64, 1536, 384),
+        (1, 384, 384),
         (4, 1024, 1024),
         (1, 1024, 1024),
     ] {
@@ -36,9 +41,17 @@ fn main() {
     }
 
     println!("{:<44} {:>6}", "convolution", "GMAC/s");
-    for (size, channels, kernel, stride, outputs) in
-        [(224, 3, 7, 2, 64), (224, 3, 3, 2, 32), (56, 16, 3, 1, 16), (28, 24, 3, 1, 24), (28, 64, 3, 1, 64)]
-    {
+    for (size, channels, kernel, stride, outputs) in [
+        (224, 3, 7, 2, 64),
+        (224, 3, 3, 2, 32),
+        (56, 16, 3, 1, 16),
+        (28, 24, 3, 1, 24),
+        (28, 64, 3, 1, 64),
+        (80, 16, 3, 1, 16),
+        (80, 32, 3, 1, 32),
+        (80, 64, 3, 1, 64),
+        (160, 16, 3, 2, 32),
+    ] {
         let shape = Shape { channels, outputs, kernel: [kernel; 2], groups: 1 };
         let convolution = Convolution::pack(InstructionSet::best(), shape, &bell(outputs * kernel * kernel * channels), &[]);
         let windows = Windows::new([size; 2], [kernel; 2], [stride; 2], [1; 2], [kernel / 2; 4]);

@@ -67,6 +67,11 @@ fn main() {
 
     // Those of MobileNetV2, and others.
     for (size, channels, kernel, stride) in [
+        (112, 8, 3, 1),
+        (112, 8, 3, 2),
+        (112, 24, 3, 1),
+        (56, 72, 3, 2),
+        (28, 40, 5, 1),
         (112, 32, 3, 1),
         (112, 96, 3, 2),
         (56, 144, 3, 1),
@@ -91,7 +96,7 @@ fn main() {
             let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;
             depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
         });
-        if kernel == 3 && stride == 1 {
+        if channels % 48 == 0 && stride == 1 {
             let finish = Float { offset: &bias, scale: &multiplier, row_scale: &[], bias: &multiplier };
             let mut out = vec![0f32; out.len()];
             compare(&format!("{what}, to f32"), products / 16, |set| {
@@ -99,6 +104,18 @@ fn main() {
                 depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
             });
         }
+    }
+
+    for (length, channels, kernel) in [(1024, 64, 3), (1024, 64, 9)] {
+        let windows = Windows::new([1, length], [1, kernel], [1; 2], [1; 2], [0, kernel / 2, 0, kernel / 2]);
+        let weights = [InstructionSet::SCALAR, InstructionSet::best()]
+            .map(|set| Weights::pack_on(set, &vec![7; kernel * channels], kernel, channels, &[]));
+        let (input, padding, mut out) = (vec![3; length * channels], vec![0; length * channels], vec![0i8; length * channels]);
+        let finish = Requantize { bias: &[], multiplier: &[1e-2], zero_point: 0, low: -128, high: 127, table: None };
+        compare(&format!("depthwise {kernel} on {length} x {channels}, 16 products"), length * kernel * channels / 16, |set| {
+            let weights = &weights[usize::from(set != InstructionSet::SCALAR)];
+            depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..1, black_box(&mut out));
+        });
     }
 
     let mut values: Vec<i8> = pixels.iter().map(|&pixel| pixel as i8).collect();

@@ -1,6 +1,8 @@
 //! Which instruction sets the kernels may use on this CPU.
 
 use std::fmt;
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 /// An instruction set that this CPU has: a value of this type is the proof, since only [`InstructionSet::best`] and
 /// [`InstructionSet::available`] make one beyond [`InstructionSet::SCALAR`].
@@ -13,7 +15,7 @@ pub(crate) enum Kind {
     #[cfg(target_arch = "aarch64")]
     Neon(Products),
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(Products),
 }
 
 /// How a CPU with NEON multiplies and adds bytes: all that its kinds differ in.
@@ -28,46 +30,79 @@ pub(crate) enum Products {
     Matrix,
 }
 
+/// How a CPU with AVX2 multiplies and adds bytes: all that its kinds differ in.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// VPMADDUBSW, which saturates sums of two.
+    Pairs,
+    /// VPDPBUSD on 256 bits as AVX512-VNNI encodes it (Ice Lake, Zen 4): four products a lane.
+    Dot512,
+    /// VPDPBUSD as AVX-VNNI encodes it (Alder Lake, Sapphire Rapids, Zen 5).
+    Dot,
+}
+
 impl InstructionSet {
     /// Portable code, the reference for the others.
     pub const SCALAR: InstructionSet = InstructionSet(Kind::Scalar);
 
-    /// The best one that this CPU has; detected once, then a load.
+    /// The best one that this CPU has; detected once, then a load or two.
     #[inline]
     pub fn best() -> InstructionSet {
-        #[cfg(target_arch = "aarch64")]
-        {
-            use std::arch::is_aarch64_feature_detected as has;
-            if has!("i8mm") && has!("dotprod") {
-                return InstructionSet(Kind::Neon(Products::Matrix));
-            }
-            if has!("dotprod") {
-                return InstructionSet(Kind::Neon(Products::Dot));
-            }
-            if has!("neon") {
-                return InstructionSet(Kind::Neon(Products::Widening));
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return InstructionSet(Kind::Avx2);
-        }
-        InstructionSet::SCALAR
+        let best = KINDS.iter().rev().find(|kind| kind.is_here());
+        InstructionSet(best.copied().unwrap_or(Kind::Scalar))
     }
 
     /// All that this CPU has, the scalar one first, the best one last.
     pub fn available() -> Vec<InstructionSet> {
-        let best = InstructionSet::best();
-        let mut sets = vec![InstructionSet::SCALAR];
+        KINDS.iter().filter(|kind| kind.is_here()).map(|&kind| InstructionSet(kind)).collect()
+    }
+}
+
+/// The worst one first.
+const KINDS: &[Kind] = &[
+    Kind::Scalar,
+    #[cfg(target_arch = "aarch64")]
+    Kind::Neon(Products::Widening),
+    #[cfg(target_arch = "aarch64")]
+    Kind::Neon(Products::Dot),
+    #[cfg(target_arch = "aarch64")]
+    Kind::Neon(Products::Matrix),
+    #[cfg(target_arch = "x86_64")]
+    Kind::Avx2(Products::Pairs),
+    #[cfg(target_arch = "x86_64")]
+    Kind::Avx2(Products::Dot512),
+    #[cfg(target_arch = "x86_64")]
+    Kind::Avx2(Products::Dot),
+];
+
+impl Kind {
+    /// Whether this CPU has the instructions.
+    #[inline]
+    fn is_here(self) -> bool {
         #[cfg(target_arch = "aarch64")]
-        if let Kind::Neon(best) = best.0 {
-            let lesser = [Products::Widening, Products::Dot].into_iter().take_while(|&products| products != best);
-            sets.extend(lesser.map(|products| InstructionSet(Kind::Neon(products))));
+        use std::arch::is_aarch64_feature_detected as has;
+        #[cfg(target_arch = "x86_64")]
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Kind::Scalar => true,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(Products::Widening) => has!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(Products::Dot) => has!("neon") && has!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(Products::Matrix) => has!("neon") && has!("dotprod") && has!("i8mm"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Pairs) => has!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Dot512) => has!("avx2") && has!("avx512vnni") && has!("avx512vl"),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Dot) => {
+                static IS_EXACT: OnceLock<bool> = OnceLock::new();
+                // SAFETY: called only if the CPU has both.
+                has!("avx2") && has!("avxvnni") && *IS_EXACT.get_or_init(|| unsafe { crate::linear::vnni::is_exact() })
+            }
         }
-        if best != InstructionSet::SCALAR {
-            sets.push(best);
-        }
-        sets
     }
 }
 
@@ -82,7 +117,11 @@ impl fmt::Display for InstructionSet {
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(Products::Matrix) => "neon+i8mm",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => "avx2",
+            Kind::Avx2(Products::Pairs) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Dot512) => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Dot) => "avxvnni",
         })
     }
 }

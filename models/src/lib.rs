@@ -16,4 +16,4 @@ pub use error::LoadError;
 pub use model::Model;
 pub use network::Network;
 pub use store::{Installed, Source, Store, StoreError};
-pub use tasks::{Codec, Decoded};
+pub use tasks::{Codec, Decoded, Tokens};

@@ -38,6 +38,10 @@
 //! ## kind = "anomaly"            #   verdict `anomalous` from the threshold on
 //! ## score = "output"            #   or reconstruction-error: mean squared difference of output and input
 //! ## threshold = 0.5
+//! ## kind = "embed"              #   a vector, of a text or of what else the model takes
+//! ## pooling = "mean"            #   of tokens: mean, cls, last; none where the graph gives [batch, width]
+//! ## normalise = true            #   to length 1
+//! ## output = "last_hidden_state" # where the graph has several
 //!
 //! [image]                       # how JPEG and PNG become the input; without it the model takes tensors alone
 //! width = 224
@@ -54,6 +58,11 @@
 //! ## window = 12000              # samples in a row; a shorter recording is refused
 //! ## hop = 6000                  # samples from one row to the next; the row with the highest score answers
 //! ## standardise = true          # each window less its mean, over its standard deviation
+//!
+//! ## [text]                      # how text/plain becomes input_ids, attention_mask and, where they are, token_type_ids, position_ids
+//! ## tokenizer = "tokenizer.json" # as Hugging Face's tokenizers write it
+//! ## max_tokens = 256            # longer texts are cut; else what the tokenizer says, or 512
+//! ## prefix = "query: "          # before each text
 //!
 //! [accuracy]                    # measured on what the training never saw
 //! metric = "top-1"              # mean-error: share of full scale; auc: of the score
@@ -78,9 +87,11 @@
 
 mod files;
 mod rules;
+mod text;
 
-pub(crate) use files::{digest, is_relative};
-pub(crate) use rules::{SAMPLE_RATES, is_version};
+pub(crate) use files::{digest, digest_of, is_relative};
+pub(crate) use rules::{SAMPLE_RATES, TOKENS, is_version};
+pub use text::{Embed, Pooling, Text};
 
 use crate::LoadError;
 use hearth_api::tensor::TensorMetadata;
@@ -138,6 +149,9 @@ pub struct Manifest {
     /// How a recording becomes its input; none where it takes no sound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sound: Option<Sound>,
+    /// How a text becomes its inputs; none where it takes no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
     /// Measured accuracy on data the training never saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
@@ -205,6 +219,8 @@ pub enum Task {
         /// Score from which on the verdict is `anomalous`.
         threshold: f64,
     },
+    /// A vector for each row.
+    Embed(Embed),
 }
 
 fn yes() -> bool {
@@ -366,24 +382,31 @@ impl Manifest {
         let digest = digest(file).map_err(|e| LoadError::read(file, e))?;
         let file_name = file.file_name().and_then(|name| name.to_str());
         let file_name = file_name.ok_or_else(|| LoadError::invalid(file, "its name is not UTF-8", "give it another name"))?.to_owned();
-        Ok(Manifest {
+        let version = digest[..12].to_owned();
+        Ok(Manifest { version, sha256: BTreeMap::from([(file_name.clone(), digest)]), ..Manifest::bare(name, file_name) })
+    }
+
+    /// The manifest of which nothing is known but name and file.
+    pub(crate) fn bare(name: ModelName, file: String) -> Manifest {
+        Manifest {
             name,
-            version: digest[..12].to_owned(),
+            version: String::new(),
             description: String::new(),
             licence: unknown(),
             origin: unknown(),
             training_data: unknown(),
-            sha256: BTreeMap::from([(file_name.clone(), digest)]),
-            file: file_name,
+            file,
+            sha256: BTreeMap::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             batch: Batch::default(),
             task: Task::Tensor {},
             image: None,
             sound: None,
+            text: None,
             accuracy: None,
             samples: Vec::new(),
-        })
+        }
     }
 
     /// A model's name from a file's: `My Model.onnx` becomes `my-model`.
@@ -394,9 +417,11 @@ impl Manifest {
         ModelName::new(name)
     }
 
-    /// Every file it names: the model, its samples, and whatever else it has a digest of (external weights).
+    /// Every file it names: the model, its tokenizer and samples, and whatever else it has a digest of (external weights).
     pub fn files(&self) -> BTreeSet<&str> {
-        self.samples.iter().map(|s| s.file.as_str()).chain(self.sha256.keys().map(String::as_str)).chain([self.file.as_str()]).collect()
+        let samples = self.samples.iter().map(|s| s.file.as_str());
+        let tokenizer = self.text.iter().map(|t| t.tokenizer.as_str());
+        samples.chain(tokenizer).chain(self.sha256.keys().map(String::as_str)).chain([self.file.as_str()]).collect()
     }
 }
 
@@ -411,85 +436,4 @@ impl Colour {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHOLE: &str = r#"
-name = "parts"
-version = "1.0.0"
-file = "model.onnx"
-[task]
-kind = "classify"
-labels = ["bolt", "nut"]
-"#;
-
-    fn read(change: impl Fn(&str) -> String) -> Result<Manifest, String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE_NAME), change(WHOLE)).unwrap();
-        Manifest::read(folder.path()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn a_short_manifest_is_enough() {
-        let manifest = read(str::to_owned).unwrap();
-        assert_eq!((manifest.batch.max, manifest.licence.as_str()), (16, "unknown"));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_manifest_is_named() {
-        for (from, to, says) in [
-            ("1.0.0", "../1", "cannot name a folder"),
-            ("model.onnx", "../model.onnx", "is not inside"),
-            ("model.onnx", "/model.onnx", "is not inside"),
-            ("[\"bolt\", \"nut\"]", "[]", "task.labels is empty"),
-            ("classify", "klassify", "klassify"),
-            ("file =", "fyle =", "fyle"),
-            ("[task]", "[batch]\nmax = 0\n[task]", "batch.max = 0"),
-            ("[task]", "[image]\nwidth = 0\nheight = 8\ncolour = \"grey\"\n[task]", "image is 0 x 8"),
-            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nmean = [1.0, 2.0]\n[task]", "2 values for 1 channels"),
-            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nmean = [nan]\n[task]", "image.mean = [NaN]"),
-            ("[task]", "[image]\nwidth = 8\nheight = 8\ncolour = \"grey\"\nstd = [0]\n[task]", "image.std = [0.0]"),
-            ("[task]", "[sound]\nsample_rate = 8000\nwindow = 0\nhop = 1\n[task]", "sound.window = 0"),
-            ("[task]", "[sound]\nsample_rate = 8000\nwindow = 8\nhop = 0\n[task]", "sound.hop = 0"),
-            ("[task]", "[sha256]\n\"model.onnx\" = \"abc\"\n[task]", "sha256.\"model.onnx\" = \"abc\""),
-            ("[task]", "[sha256]\n\"weights.bin\" = \"00\"\n[task]", "sha256 has no \"model.onnx\""),
-            ("[task]", "[[samples]]\nfile = \"a.png\"\ntruth = \"screw\"\n[task]", "the truth of \"a.png\" is \"screw\""),
-            ("name =", "inputs = [{ name = \"x\", datatype = \"FP32\", shape = [-2] }]\nname =", "inputs \"x\" has shape [-2]"),
-            (
-                "kind = \"classify\"\nlabels = [\"bolt\", \"nut\"]",
-                "kind = \"anomaly\"\nscore = \"output\"\nthreshold = inf",
-                "task.threshold = inf",
-            ),
-            (
-                "kind = \"classify\"\nlabels = [\"bolt\", \"nut\"]",
-                "kind = \"regress\"\nunit = \"bar\"\nminimum = 0\nmaximum = 1\nscale = 0",
-                "task.scale = 0",
-            ),
-        ] {
-            let error = read(|whole| whole.replace(from, to)).unwrap_err();
-            assert!(error.contains(says) && error.contains("manifest.toml"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_changed_or_leads_out_is_refused() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let file = folder.path().join("model.onnx");
-        std::fs::write(&file, "abc").unwrap();
-        let manifest = Manifest::for_onnx_file(ModelName::new("m").unwrap(), &file).unwrap();
-        manifest.verify(folder.path()).unwrap();
-        std::fs::write(&file, "abd").unwrap();
-        assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("damaged or changed"));
-        std::fs::write(outside.path().join("model.onnx"), "abc").unwrap();
-        std::fs::remove_file(&file).unwrap();
-        std::os::unix::fs::symlink(outside.path().join("model.onnx"), &file).unwrap();
-        assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("leads out"));
-    }
-
-    #[test]
-    fn a_name_is_made_of_a_file_name() {
-        assert_eq!(Manifest::name_from("My Model (2).onnx").unwrap().as_str(), "my-model--2-");
-        assert_eq!(Manifest::name_from("_né.onnx").unwrap().as_str(), "n-");
-        assert!(Manifest::name_from("...onnx").is_err());
-    }
-}
+mod tests;

@@ -32,7 +32,7 @@ impl Model {
         let path = directory.join("manifest.toml");
         agree(&path, "input", &manifest.inputs, network.inputs())?;
         agree(&path, "output", &manifest.outputs, network.outputs())?;
-        let codec = Codec::new(&manifest, network.inputs(), network.outputs())?;
+        let codec = Codec::load(directory, &manifest, network.inputs(), network.outputs())?;
         Ok(Model { manifest, codec, network })
     }
 
@@ -53,7 +53,7 @@ impl Model {
 
     /// Memory it holds, in bytes.
     pub fn memory_bytes(&self) -> u64 {
-        self.network.memory_bytes()
+        self.network.memory_bytes() + self.codec.memory_bytes()
     }
 
     /// The most requests in one batch.
@@ -75,7 +75,8 @@ impl Model {
         let mut outputs = self.network.run(inputs, threads, pool, between).into_iter();
         let encode = |decoded: Result<Decoded, Fault>| {
             let decoded = decoded?;
-            let outputs = outputs.next().expect("the network answers every request")?;
+            let outputs =
+                outputs.next().expect("the network answers every request").map_err(|fault| self.codec.explain(&decoded, fault))?;
             caught(|| self.codec.encode(&decoded, outputs)).unwrap_or_else(|reason| Err(Fault::model_failed(reason)))
         };
         decoded.into_iter().map(encode).collect()

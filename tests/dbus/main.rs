@@ -8,3 +8,4 @@ mod jobs;
 mod others;
 mod peers;
 mod polkit;
+mod texts;

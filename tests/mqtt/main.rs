@@ -7,6 +7,7 @@ mod faults;
 mod others;
 mod secure;
 mod state;
+mod texts;
 
 use hearth_tests::broker::Broker;
 use hearth_tests::client::{self, Client};

@@ -5,6 +5,7 @@ use anyhow::{Context, anyhow};
 use hearth_api::dbus::{
     BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind, model_path,
 };
+use hearth_api::graph::{Graph, Operator, Running};
 use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::{Map, Value, json};
@@ -15,6 +16,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
+
+/// A kind of operators that run: name, types, count, bytes of weights, microseconds.
+type Kind = (String, String, String, u32, u64, f64);
 
 /// Options of a call.
 pub(crate) type Dictionary<'a> = HashMap<&'a str, Variant<'a>>;
@@ -75,6 +79,16 @@ impl BusClient {
     pub async fn infer(&self, model: &ModelName, payload: &Payload, options: &Dictionary<'_>) -> Result<Answered, CallError> {
         let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
         self.infer_through(&proxy, payload, options).await
+    }
+
+    /// What became of a model's graph.
+    pub async fn graph(&self, model: &ModelName) -> Result<Graph, CallError> {
+        let proxy = self.proxy(model_path(model), MODEL_INTERFACE).await?;
+        let (file, runs): (Vec<(String, u32)>, Vec<Kind>) = proxy.call("Graph", &()).await.map_err(call_error)?;
+        let running =
+            |(name, takes, gives, count, weight_bytes, microseconds)| Running { name, takes, gives, count, weight_bytes, microseconds };
+        let file = file.into_iter().map(|(name, count)| Operator { name, count }).collect();
+        Ok(Graph { file, runs: runs.into_iter().map(running).collect() })
     }
 
     /// A model's object, for many calls.
@@ -296,7 +310,11 @@ fn call_error(error: zbus::Error) -> CallError {
     CallError::Unreachable(anyhow::Error::new(error).context("the bus call failed"))
 }
 
-/// Opens the files of a model folder, or a single .onnx file, with their names relative to it.
+/// Endings of what is of use in a folder as Hugging Face has it: settings, graphs and their external weights. The weights of other
+/// programs are left behind.
+const WANTED: [&str; 4] = ["json", "onnx", "onnx_data", "data"];
+
+/// Opens the files of a model folder, or a single .onnx file, with their names relative to it; what is hidden stays behind.
 pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
     let open = |file: &Path, name: String| {
         let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -312,6 +330,9 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
         let entries = std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
         for entry in entries {
             let entry = entry?.path();
+            if entry.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
             if entry.is_dir() {
                 folders.push(entry);
                 continue;
@@ -320,11 +341,15 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
             files.push(open(&entry, name)?);
         }
     }
-    anyhow::ensure!(
-        files.iter().any(|(name, _)| name == "manifest.toml"),
-        "{} has no manifest.toml; a single .onnx file needs none",
-        path.display()
-    );
+    let there = |wanted: &str| files.iter().any(|(name, _)| name == wanted);
+    if !there("manifest.toml") {
+        anyhow::ensure!(
+            there("tokenizer.json"),
+            "{} has no manifest.toml; a single .onnx file, and a folder of Hugging Face's with a tokenizer.json, need none",
+            path.display()
+        );
+        files.retain(|(name, _)| Path::new(name).extension().is_some_and(|ending| WANTED.iter().any(|wanted| ending == *wanted)));
+    }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
 }

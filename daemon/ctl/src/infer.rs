@@ -1,8 +1,8 @@
-//! `hearthctl infer`: one file, one answer.
+//! `hearthctl infer`: one file, or texts, and one answer.
 
 use crate::broker::{BrokerClient, BrokerOptions};
 use crate::bus::{BusClient, CALL_TIMEOUT};
-use crate::{CallError, Where, input};
+use crate::{CallError, Where, embedding, input};
 use clap::Args;
 use hearth_api::{Answer, FaultBody, ModelName, Priority, Reply};
 use std::path::PathBuf;
@@ -16,7 +16,11 @@ pub struct Options {
     /// The model
     model: ModelName,
     /// A picture (JPEG, PNG), a recording (WAV), a text, or an Open Inference Protocol v2 request (JSON)
-    file: PathBuf,
+    #[arg(required_unless_present = "text", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// A text instead of a file; several times: a list of texts
+    #[arg(long, value_name = "TEXT")]
+    text: Vec<String>,
     /// What the file is, where neither its ending nor its first bytes tell
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
@@ -33,7 +37,10 @@ pub struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let payload = input::read(&options.file, options.content_type.as_deref())?;
+    let payload = match &options.file {
+        Some(file) => input::read(file, options.content_type.as_deref())?,
+        None => input::texts(&options.text),
+    };
     let timeout = options.timeout_ms.map_or(CALL_TIMEOUT, Duration::from_millis);
     let answered = if options.broker.mqtt.is_some() {
         let id = format!("ctl-{}", std::process::id());
@@ -74,12 +81,14 @@ pub(crate) fn describe(reply: &Reply) -> String {
     )
 }
 
-/// What a task says, in a line.
+/// What a task says, in a line; a line each for several vectors.
 pub fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Labels { labels } => labels.iter().map(|l| format!("{} {:.1} %", l.label, l.score * 100.0)).collect::<Vec<_>>().join(", "),
         Answer::Reading { reading } => format!("{:.3} {}", reading.value, reading.unit),
         Answer::Anomaly { anomaly } => format!("{} (score {:.3}, threshold {:.3})", anomaly.verdict, anomaly.score, anomaly.threshold),
+        Answer::Embedding { embedding, tokens, truncated } => embedding::one(embedding, *tokens, *truncated),
+        Answer::Embeddings(list) => embedding::list(list),
         Answer::Outputs { outputs } => {
             outputs.iter().map(|t| format!("{} {:?} {:?}", t.name, t.datatype, t.shape)).collect::<Vec<_>>().join(", ")
         }

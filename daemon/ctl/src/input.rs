@@ -21,15 +21,26 @@ pub fn read(file: &Path, content_type: Option<&str>) -> anyhow::Result<Payload> 
     Ok(Payload { content_type, bytes: bytes.into() })
 }
 
-/// A request of zeros that fits these inputs, with 1 for each dimension that may vary.
+/// One text as it is, or a list of several.
+pub fn texts(texts: &[String]) -> Payload {
+    match texts {
+        [text] => Payload { content_type: ContentType::Text, bytes: text.clone().into() },
+        texts => Payload { content_type: ContentType::Json, bytes: serde_json::json!({ "text": texts }).to_string().into() },
+    }
+}
+
+/// A request of zeros that fits these inputs, with 1 for each dimension that may vary; a mask that hid everything would leave
+/// nothing to answer, so it is 1.
 pub fn zeros(inputs: &[TensorMetadata]) -> Payload {
     let inputs: Vec<serde_json::Value> = inputs
         .iter()
         .map(|input| {
             let shape: Vec<i64> = input.shape.iter().map(|d| (*d).max(1)).collect();
             let elements = shape.iter().product::<i64>().unsigned_abs() as usize;
-            let zero =
-                if matches!(input.datatype, hearth_api::tensor::Datatype::Bool) { serde_json::json!(false) } else { serde_json::json!(0) };
+            let zero = match input.datatype {
+                hearth_api::tensor::Datatype::Bool => serde_json::json!(false),
+                _ => serde_json::json!(u8::from(input.name == "attention_mask")),
+            };
             serde_json::json!({"name": input.name, "datatype": input.datatype, "shape": shape, "data": vec![zero; elements]})
         })
         .collect();

@@ -4,6 +4,7 @@ mod bench;
 pub mod broker;
 pub mod bus;
 mod doctor;
+mod embedding;
 mod infer;
 pub mod input;
 mod model;
@@ -24,7 +25,7 @@ pub enum Command {
     Status(Where),
     /// The installed models and their states
     Models(Where),
-    /// Send one file to a model and print the answer
+    /// Send a file or a text to a model and print the answer
     Infer(infer::Options),
     /// Look after the installed models
     #[command(subcommand)]

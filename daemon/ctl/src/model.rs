@@ -5,17 +5,17 @@ use crate::{Where, show};
 use clap::Subcommand;
 use hearth_api::ModelName;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What to do with a model.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Install a folder with a manifest.toml, or a single .onnx file; the daemon checks it before it is let in
+    /// Install a folder with a manifest.toml or as Hugging Face has it, or a single .onnx file; the daemon checks it before it is let in
     Add {
         /// The folder or file
         path: PathBuf,
-        /// Name of a model that has no manifest (else from the file's name)
+        /// Name of a model that has no manifest (else from the name of its file or folder)
         #[arg(long)]
         name: Option<ModelName>,
         #[command(flatten)]
@@ -50,6 +50,9 @@ pub enum Command {
     Show {
         /// The model
         model: ModelName,
+        /// What became of its graph: the operators of the file, and those that run, with their time
+        #[arg(long)]
+        graph: bool,
         #[command(flatten)]
         at: Where,
     },
@@ -75,7 +78,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             let version: String = manager.call("RollBack", &(model.as_str(),)).await?;
             say(&at, &format!("version {version} of {model} serves again"), json!({"active": model, "version": version}));
         }
-        Command::Show { model, at } => {
+        Command::Show { model, graph: true, at } => {
+            let graph = BusClient::connect(&at.bus).await?.graph(&model).await?;
+            if at.json {
+                println!("{}", serde_json::to_string(&graph)?);
+            } else {
+                show::graph(&graph);
+            }
+        }
+        Command::Show { model, graph: false, at } => {
             let models = BusClient::connect(&at.bus).await?.models().await?;
             let names: Vec<ModelName> = models.iter().map(|m| m.name.clone()).collect();
             let found = models.into_iter().find(|m| m.name == model).ok_or_else(|| hearth_api::Fault::unknown_model(&model, &names))?;
@@ -94,12 +105,26 @@ async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Resu
     let manager = BusClient::connect(&at.bus).await?.manager().await?;
     let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("checking {} in a process of its own", path.display()));
     spinner.enable_steady_tick(std::time::Duration::from_millis(100));
-    let name = name.map(String::from).unwrap_or_default();
+    let has_manifest = files.iter().any(|(name, _)| name == "manifest.toml");
+    let name = match name {
+        Some(name) => name.to_string(),
+        None if path.is_dir() && !has_manifest => name_of(&path)?.to_string(),
+        None => String::new(),
+    };
     let installed = manager.install(&name, &files).await;
     spinner.finish_and_clear();
     let (model, version) = installed?;
     say(at, &format!("{model} {version} is installed and serves"), json!({"installed": model, "version": version}));
     Ok(())
+}
+
+/// A model's name from that of its folder: `All-MiniLM L6` becomes `all-minilm-l6`.
+fn name_of(folder: &Path) -> anyhow::Result<ModelName> {
+    let real = folder.canonicalize()?;
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    let fitting = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c.to_ascii_lowercase() } else { '-' };
+    let name: String = name.chars().map(fitting).skip_while(|c| !c.is_ascii_alphanumeric()).take(64).collect();
+    ModelName::new(name).map_err(|_| anyhow::anyhow!("the folder's name makes no name for the model: give one with --name"))
 }
 
 fn say(at: &Where, words: &str, json: serde_json::Value) {

@@ -3,6 +3,7 @@
 use crate::bus::BusClient;
 use crate::{Where, text};
 use hearth_api::ModelInfo;
+use hearth_api::graph::{Graph, Running};
 use hearth_api::tensor::TensorMetadata;
 use std::process::ExitCode;
 
@@ -63,4 +64,19 @@ pub(crate) fn one(model: &ModelInfo) {
         })
         .collect();
     println!("\n{}", text::table(&["BATCH", "THREADS", "LATENCY", "ITEMS/S", "CPU/ITEM"], &rows));
+}
+
+/// `hearthctl model show --graph`
+pub(crate) fn graph(graph: &Graph) {
+    let file: Vec<Vec<String>> = graph.file.iter().map(|o| vec![o.name.clone(), o.count.to_string()]).collect();
+    println!("{}", text::table(&["IN THE FILE", "COUNT"], &file));
+    let whole: f64 = graph.runs.iter().map(|r| r.microseconds).sum();
+    let row = |r: &Running| {
+        let weights = if r.weight_bytes == 0 { String::new() } else { text::bytes(r.weight_bytes) };
+        let types = if r.takes == r.gives { r.gives.clone() } else { format!("{} to {}", r.takes, r.gives) };
+        let share = format!("{:.0} %", 100.0 * r.microseconds / whole.max(f64::MIN_POSITIVE));
+        vec![r.name.clone(), types, r.count.to_string(), weights, format!("{:.2} ms", r.microseconds / 1000.0), share]
+    };
+    let runs: Vec<Vec<String>> = graph.runs.iter().map(row).collect();
+    println!("\n{}", text::table(&["WHAT RUNS", "ON", "COUNT", "WEIGHTS", "TIME", "SHARE"], &runs));
 }

@@ -6,8 +6,9 @@ use super::job;
 use super::options::Options;
 use super::payload::{Incoming, Outgoing};
 use super::request::{self, Info, Sent};
-use hearth_api::ModelInfo;
+use hearth_api::graph::Running;
 use hearth_api::tensor::TensorMetadata;
+use hearth_api::{Fault, ModelInfo};
 use std::sync::Arc;
 use tokio::sync::watch;
 use zbus::message::Header;
@@ -59,6 +60,9 @@ impl Model {
         Ok(())
     }
 }
+
+/// A kind of operators that run.
+type Kind = (String, String, String, u32, u64, f64);
 
 /// Inputs and outputs as `a(ssax)`.
 fn tensors(metadata: &[TensorMetadata]) -> Vec<(String, String, Vec<i64>)> {
@@ -143,6 +147,22 @@ impl Model {
         Ok(self.link.door.engine.unload(&name).await?)
     }
 
+    /// What became of its graph, as the check of the active version found it.
+    ///
+    /// file: operators of the file, and how many of each.
+    /// runs: operators that run: name, type of what they take and of what they give, how many, bytes of their weights, microseconds
+    /// in one inference at batch 1 on one thread.
+    #[zbus(out_args("file", "runs"))]
+    async fn graph(&self, #[zbus(header)] header: Header<'_>) -> Result<(Vec<(String, u32)>, Vec<Kind>), CallError> {
+        let caller = self.link.caller(&header)?;
+        let _call = self.link.callers.call(&caller)?;
+        let (name, version, store) = self.read(|m| (m.name.clone(), m.version.clone(), self.link.door.engine.store()));
+        let read = tokio::task::spawn_blocking(move || store.graph(&name, &version)).await;
+        let graph = read.map_err(|e| Fault::internal(format!("reading the report: {e}")))?.map_err(Fault::from)?;
+        let kind = |r: Running| (r.name, r.takes, r.gives, r.count, r.weight_bytes, r.microseconds);
+        Ok((graph.file.into_iter().map(|o| (o.name, o.count)).collect(), graph.runs.into_iter().map(kind).collect()))
+    }
+
     /// Its name.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
@@ -173,7 +193,7 @@ impl Model {
         self.read(|m| m.reason.clone())
     }
 
-    /// classify, regress, anomaly or tensor.
+    /// classify, regress, anomaly, embed or tensor.
     #[zbus(property)]
     fn task(&self) -> String {
         self.read(|m| m.task.clone())

@@ -14,6 +14,9 @@ use std::thread;
 /// A sample that is larger is not kept in memory to measure with.
 const SAMPLE_BYTES: u64 = 1 << 20;
 
+/// What a model of texts is measured with that brings no sample: of the length that most requests have.
+const SENTENCE: &str = "The pump of the second line runs hot, and its bearing is louder than it was last week.";
+
 /// What the loader is asked to do.
 pub(super) enum Chore {
     /// Load a version of a model.
@@ -76,18 +79,19 @@ fn load(store: &Store, wanted: &Wanted) -> Result<Fresh, Fault> {
     Ok(Fresh { model: Arc::new(model), points, sample })
 }
 
-/// The first sample of the model, or zeros of the shape that it takes.
+/// The first sample of the model, or a sentence where it takes texts, or zeros of the shape that it takes.
 fn sample(wanted: &Wanted, model: &Model) -> Option<Payload> {
     for sample in &model.manifest().samples {
-        let path = wanted.directory.join(&sample.file);
-        if path.metadata().is_ok_and(|m| m.len() <= SAMPLE_BYTES)
-            && let Ok(bytes) = std::fs::read(&path)
-            && let Ok(content_type) = ContentType::sniff(&bytes)
+        if wanted.directory.join(&sample.file).metadata().is_ok_and(|m| m.len() <= SAMPLE_BYTES)
+            && let Ok(payload) = hearth_models::check::payload(&wanted.directory, sample)
         {
-            return Some(Payload { content_type, bytes: bytes.into() });
+            return Some(payload);
         }
     }
-    zeros(model)
+    match model.manifest().text {
+        Some(_) => Some(Payload { content_type: ContentType::Text, bytes: SENTENCE.into() }),
+        None => zeros(model),
+    }
 }
 
 fn zeros(model: &Model) -> Option<Payload> {

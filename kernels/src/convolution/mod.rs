@@ -114,6 +114,9 @@ impl Convolution {
             let rows = Matrix::new(&input[pixels.start * channels..], pixels.len(), channels, channels);
             return multiply(&self.groups[0], 0..part, &rows, finish, out, part, scratch);
         }
+        // Neighbouring taps are neighbouring memory.
+        let joined = kernel[1] == 1 || windows.dilations[1] == 1 && groups == 1;
+        let inner = [0, 1].map(|axis| if joined { windows.inner(axis) } else { 0..0 });
         let mut padding = mem::take(&mut scratch.padding);
         padding.clear();
         padding.resize(kernel[1] * depth, zero_point);
@@ -128,6 +131,8 @@ impl Convolution {
                 channels,
                 channel: group * depth,
                 depth,
+                joined,
+                inner: inner.clone(),
             };
             multiply(weights, 0..part, &rows, &finish.outputs(outputs.clone()), &mut out[outputs.start..], self.shape.outputs, scratch);
         }
@@ -148,6 +153,10 @@ struct Patches<'a> {
     /// First channel of the group, and channels of it.
     channel: usize,
     depth: usize,
+    /// Whether the taps of a row are one piece.
+    joined: bool,
+    /// The windows that lie on the picture with all their taps, if these are pieces.
+    inner: [Range<usize>; 2],
 }
 
 impl Rows for Patches<'_> {
@@ -170,19 +179,25 @@ impl Rows for Patches<'_> {
         let pixel = self.first + rows.start;
         let (mut picture, pixel) = (pixel / (lines * columns), pixel % (lines * columns));
         let (mut line, mut column) = (pixel / columns, pixel % columns);
-        // Neighbouring taps are neighbouring memory.
-        let joined = kernel[1] == 1 || dilations[1] == 1 && self.depth == self.channels;
-        let inner = [0, 1].map(|axis| if joined { self.windows.inner(axis) } else { 0..0 });
-        for _ in rows {
-            if inner[0].contains(&line) && inner[1].contains(&column) {
+        let Patches { inner, joined, .. } = self;
+        let mut left = rows.len();
+        while left > 0 {
+            // As many as lie in one line, and on the picture if the first one does.
+            let within = inner[0].contains(&line) && inner[1].contains(&column);
+            let run = left.min(if within { inner[1].end - column } else { 1 });
+            if within {
                 let (top, left) = (line * strides[0] - pads_begin[0], column * strides[1] - pads_begin[1]);
-                let start = (picture * height + top) * row_bytes + left * self.channels + self.channel;
-                sink.pieces(&self.input[start..], self.padding.len(), dilations[0] * row_bytes, kernel[0]);
+                let source = &self.input[(picture * height + top) * row_bytes + left * self.channels + self.channel..];
+                for index in 0..run {
+                    sink.pieces(&source[index * strides[1] * self.channels..], self.padding.len(), dilations[0] * row_bytes, kernel[0]);
+                    sink.end();
+                }
             } else {
-                self.edge(&self.input[picture * height * row_bytes..][..height * row_bytes], line, column, joined, sink);
+                self.edge(&self.input[picture * height * row_bytes..][..height * row_bytes], line, column, *joined, sink);
+                sink.end();
             }
-            sink.end();
-            column += 1;
+            left -= run;
+            column += run;
             if column == columns {
                 (line, column) = (line + 1, 0);
                 if line == lines {

@@ -1,7 +1,7 @@
 //! Depthwise convolution for AVX2: 16 channels at once, two taps at a time.
 
-use super::span::Line;
-use super::weights::block_starts;
+use super::line::Line;
+use super::weights::{block_starts, cyclic};
 use super::{Finish, LANES};
 use crate::linear::{self, Float, Requantize};
 use crate::quant::Target;
@@ -35,31 +35,41 @@ pub(super) trait Lanes: linear::Finish {
     /// What 16 neighbouring channels need.
     type Parameters: Copy;
 
-    /// For the channels from `start` on; there are 16.
+    /// For the channels from `start` on, after the last of which comes the first.
     ///
     /// # Safety
     /// The CPU has AVX2.
-    unsafe fn parameters(&self, start: usize) -> Self::Parameters;
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters;
 
-    /// Finishes the sums of 16 channels of a pixel.
+    /// What the sums begin with.
+    fn start(parameters: &Self::Parameters) -> [__m256i; 2];
+
+    /// Finishes 16 sums.
     ///
     /// # Safety
     /// The CPU has AVX2; 16 results can be written to `out`.
-    unsafe fn store(&self, columns: &Self::Parameters, pixel: usize, sums: [__m256i; 2], out: *mut Self::Output);
+    unsafe fn store(&self, parameters: &Self::Parameters, sums: [__m256i; 2], out: *mut Self::Output);
 }
 
 impl Lanes for Requantize<'_> {
-    type Parameters = ([__m256; 2], Saturate);
+    type Parameters = ([__m256i; 2], [__m256; 2]);
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn parameters(&self, start: usize) -> Self::Parameters {
-        (floats(self.multiplier, start), Saturate::new(Target { zero_point: self.zero_point, low: self.low, high: self.high }))
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters {
+        (integers(cyclic(self.bias, start, channels)), floats(cyclic(self.multiplier, start, channels)))
+    }
+
+    #[inline(always)]
+    fn start(&(bias, _): &Self::Parameters) -> [__m256i; 2] {
+        bias
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store(&self, (multiplier, saturate): &Self::Parameters, _pixel: usize, sums: [__m256i; 2], out: *mut i8) {
+    unsafe fn store(&self, (_, multiplier): &Self::Parameters, sums: [__m256i; 2], out: *mut i8) {
+        // The same for all windows, which the compiler sees.
+        let saturate = Saturate::new(Target { zero_point: self.zero_point, low: self.low, high: self.high });
         let values = [0, 1].map(|half| _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), multiplier[half]));
         // SAFETY: by the contract.
         unsafe { _mm_storeu_si128(out.cast(), saturate.bytes(values)) };
@@ -67,96 +77,115 @@ impl Lanes for Requantize<'_> {
 }
 
 impl Lanes for Float<'_> {
-    type Parameters = [[__m256; 2]; 2];
+    type Parameters = ([__m256i; 2], [[__m256; 2]; 2]);
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn parameters(&self, start: usize) -> Self::Parameters {
-        [floats(self.scale, start), floats(self.bias, start)]
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters {
+        (integers(cyclic(self.offset, start, channels)), [self.scale, self.bias].map(|values| floats(cyclic(values, start, channels))))
+    }
+
+    #[inline(always)]
+    fn start(&(offset, _): &Self::Parameters) -> [__m256i; 2] {
+        offset
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store(&self, [scale, bias]: &Self::Parameters, pixel: usize, sums: [__m256i; 2], out: *mut f32) {
-        let row_scale = _mm256_set1_ps(self.row_scale(pixel));
+    unsafe fn store(&self, (_, [scale, bias]): &Self::Parameters, sums: [__m256i; 2], out: *mut f32) {
         for half in 0..2 {
-            let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), _mm256_mul_ps(row_scale, scale[half]));
-            let out = out.wrapping_add(4 * half);
+            let value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), scale[half]), bias[half]);
             // SAFETY: by the contract.
-            unsafe { _mm256_storeu2_m128(out.add(8), out, _mm256_add_ps(product, bias[half])) };
+            unsafe { _mm256_storeu2_m128(out.add(4 * half + 8), out.add(4 * half), value) };
         }
     }
 }
 
-/// The values for 16 channels, of a slice that is empty, holds one for all, or one for each, in the order of the sums.
+/// In the order of the sums.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn floats(values: &[f32], start: usize) -> [__m256; 2] {
-    match values {
-        [] => [_mm256_setzero_ps(); 2],
-        &[one] => [_mm256_set1_ps(one); 2],
-        each => {
-            let each = &each[start..][..LANES];
-            // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
-            [0, 4].map(|at| unsafe { _mm256_loadu2_m128(each.as_ptr().add(at + 8), each.as_ptr().add(at)) })
-        }
-    }
+fn floats(values: [f32; LANES]) -> [__m256; 2] {
+    // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
+    [0, 4].map(|at| unsafe { _mm256_loadu2_m128(values.as_ptr().add(at + 8), values.as_ptr().add(at)) })
 }
 
-/// As [`floats`].
+/// In the order of the sums.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn integers(values: &[i32], start: usize) -> [__m256i; 2] {
-    match values {
-        [] => [_mm256_setzero_si256(); 2],
-        &[one] => [_mm256_set1_epi32(one); 2],
-        each => {
-            let each = &each[start..][..LANES];
-            // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
-            [0, 4].map(|at| unsafe { _mm256_loadu2_m128i(each.as_ptr().add(at + 8).cast(), each.as_ptr().add(at).cast()) })
-        }
-    }
+fn integers(values: [i32; LANES]) -> [__m256i; 2] {
+    // SAFETY: four values are left from 0, 4, 8 and 12 of 16.
+    [0, 4].map(|at| unsafe { _mm256_loadu2_m128i(values.as_ptr().add(at + 8).cast(), values.as_ptr().add(at).cast()) })
 }
 
-/// See [`super::scalar::pixel`]; at least 16 channels.
-#[target_feature(enable = "avx2")]
-pub(super) fn pixel<F: Finish>(weights: &[i16], taps: &[&[i8]], finish: &F, pixel: usize, out: &mut [F::Output]) {
-    assert!(out.len() >= LANES && taps.iter().all(|tap| tap.len() == out.len()), "as many channels of input as of output, 16 at least");
-    for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len().div_ceil(2) * 2 * LANES)) {
-        let mut sums = integers(finish.bias(), start);
-        // SAFETY: a block ends within the channels, which each tap and the output has.
-        unsafe {
-            let parameters = finish.parameters(start);
-            accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(start), weights.as_ptr());
-            finish.store(&parameters, pixel, sums, out.as_mut_ptr().add(start));
-        }
-    }
-}
-
-/// A line of windows, all on the input.
+/// A line of windows.
 ///
 /// # Safety
-/// The rows of `line` are long enough for as many windows as `out` has pixels.
+/// The taps are long enough for the windows, `out` for their results, and there are parameters for each block of channels.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn span<F: Finish, const SIDE: usize>(weights: &[i16], line: &Line<'_, SIDE>, finish: &F, out: &mut [F::Output]) {
-    let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
-    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact((SIDE * SIDE).div_ceil(2) * 2 * LANES)) {
-        let bias = integers(finish.bias(), start);
-        // SAFETY: AVX2 by the target feature.
-        let parameters = unsafe { finish.parameters(start) };
-        for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
+pub(super) unsafe fn line<F: Finish>(weights: &[i16], taps: &[&[i8]], line: &Line<'_, F>, out: &mut [F::Output]) {
+    // SAFETY: by the contract.
+    unsafe {
+        match line.regular {
+            Some(([3, 3], step)) => rows::<F, 3, 3>(weights, taps, line, step, out),
+            Some(([5, 5], step)) => rows::<F, 5, 5>(weights, taps, line, step, out),
+            Some(([1, 3], step)) => rows::<F, 1, 3>(weights, taps, line, step, out),
+            Some(([1, 5], step)) => rows::<F, 1, 5>(weights, taps, line, step, out),
+            _ => any(weights, taps, line, out),
+        }
+    }
+}
+
+/// [`line`] of a kernel of `HEIGHT`, an odd number, times `WIDTH`, whose taps in a row are `step` apart.
+///
+/// # Safety
+/// As [`line`].
+#[target_feature(enable = "avx2")]
+unsafe fn rows<F: Finish, const HEIGHT: usize, const WIDTH: usize>(
+    weights: &[i16],
+    taps: &[&[i8]],
+    line: &Line<'_, F>,
+    step: usize,
+    out: &mut [F::Output],
+) {
+    let finish = line.finish;
+    let rows: [*const i8; HEIGHT] = std::array::from_fn(|row| taps[row * WIDTH].as_ptr());
+    let blocks = weights.chunks_exact((HEIGHT * WIDTH).div_ceil(2) * 2 * LANES);
+    for ((start, weights), parameters) in block_starts(line.channels).zip(blocks).zip(line.parameters) {
+        let parameters = *parameters;
+        for window in 0..line.windows {
             let at = window * line.pixel + start;
-            let mut sums = bias;
+            let mut sums = F::start(&parameters);
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
                 // Two rows at a time are a whole number of pairs.
-                for row in (0..SIDE - 1).step_by(2) {
-                    let input = |tap: usize| rows[row + tap / SIDE].add(at + tap % SIDE * step);
-                    accumulate(&mut sums, 2 * SIDE, input, weights.as_ptr().add(row * SIDE * LANES));
+                for row in (0..HEIGHT - 1).step_by(2) {
+                    let input = |tap: usize| rows[row + tap / WIDTH].add(at + tap % WIDTH * step);
+                    accumulate(&mut sums, 2 * WIDTH, input, weights.as_ptr().add(row * WIDTH * LANES));
                 }
-                let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
-                accumulate(&mut sums, SIDE, input, weights.as_ptr().add((SIDE - 1) * SIDE * LANES));
-                finish.store(&parameters, line.first + window, sums, out.as_mut_ptr().add(start));
+                let input = |tap: usize| rows[HEIGHT - 1].add(at + tap * step);
+                accumulate(&mut sums, WIDTH, input, weights.as_ptr().add((HEIGHT - 1) * WIDTH * LANES));
+                finish.store(&parameters, sums, out.as_mut_ptr().add(window * line.advance + start));
+            }
+        }
+    }
+}
+
+/// [`line`] of any kernel.
+///
+/// # Safety
+/// As [`line`].
+#[target_feature(enable = "avx2")]
+unsafe fn any<F: Finish>(weights: &[i16], taps: &[&[i8]], line: &Line<'_, F>, out: &mut [F::Output]) {
+    let finish = line.finish;
+    let blocks = weights.chunks_exact(taps.len().div_ceil(2) * 2 * LANES);
+    for ((start, weights), parameters) in block_starts(line.channels).zip(blocks).zip(line.parameters) {
+        for window in 0..line.windows {
+            let at = window * line.pixel + start;
+            let mut sums = F::start(parameters);
+            // SAFETY: by the contract, and a block ends within the channels.
+            unsafe {
+                accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(at), weights.as_ptr());
+                finish.store(parameters, sums, out.as_mut_ptr().add(window * line.advance + start));
             }
         }
     }

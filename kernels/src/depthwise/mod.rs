@@ -2,11 +2,11 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod line;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod span;
 mod weights;
 
 pub use weights::Weights;
@@ -31,7 +31,7 @@ impl<T> VectorLanes for T {}
 /// Channels that are computed at once.
 const LANES: usize = 16;
 
-/// How sums are finished: [`Requantize`] or [`Float`], for which a row is a pixel of the range, an output a channel.
+/// How sums are finished: [`Requantize`], or [`Float`] without row scales; an output is a channel.
 #[allow(private_bounds, reason = "the code of the two is this module's own")]
 pub trait Finish: linear::Finish + scalar::Lanes + VectorLanes {}
 
@@ -60,15 +60,16 @@ pub fn depthwise<F: Finish>(
     windows.check("depthwise", channels, input.len(), &rows, out.len());
     assert_eq!(windows.taps(), weights.taps, "depthwise: a weight for each tap");
     assert_eq!(padding.len(), stride, "depthwise: a row of padding of {width} x {channels}");
-    finish.check(rows.len() * out_width, channels);
+    finish.check(0, channels);
 
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let vectors = line::Vectors::new(weights, finish);
     let mut taps = Vec::with_capacity(weights.taps);
-    for (index, (row, out)) in rows.zip(out.chunks_exact_mut(out_width * channels)).enumerate() {
-        let first = index * out_width;
+    for (row, out) in rows.zip(out.chunks_exact_mut(out_width * channels)) {
         let (picture, row) = (row / out_height, row % out_height);
         let input = &input[picture * height * stride..][..height * stride];
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        let done = span::spans(weights, windows, input, padding, row, finish, first, out);
+        let done = vectors.inner(windows, input, padding, row, &mut taps, out);
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let done = 0..0;
         for column in (0..done.start).chain(done.end..out_width) {
@@ -79,25 +80,14 @@ pub fn depthwise<F: Finish>(
                     None => &padding[..channels],
                 })
             });
-            pixel(weights, &taps, finish, first + column, &mut out[column * channels..][..channels]);
+            let out = &mut out[column * channels..][..channels];
+            match &weights.packed {
+                Packed::Plain(packed) => scalar::pixel(packed, &taps, finish, out),
+                #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+                _ => vectors.pixel(&taps, out),
+            }
         }
         finish.complete(weights.set, out);
-    }
-}
-
-/// The output at one position, number `number` of the range, from the input at each tap.
-fn pixel<F: Finish>(weights: &Weights, taps: &[&[i8]], finish: &F, number: usize, out: &mut [F::Output]) {
-    match &weights.packed {
-        Packed::Plain(packed) => scalar::pixel(packed, taps, finish, number, out),
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: such weights are packed only for a set with NEON.
-        Packed::Bytes(packed) => unsafe { neon::pixel(packed, taps, finish, number, out) },
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: as above.
-        Packed::Words(packed) => unsafe { neon::pixel(packed, taps, finish, number, out) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: such weights are packed only for a set with AVX2.
-        Packed::Pairs(packed) => unsafe { avx2::pixel(packed, taps, finish, number, out) },
     }
 }
 

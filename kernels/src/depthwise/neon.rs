@@ -1,7 +1,7 @@
 //! Depthwise convolution for NEON (64-bit ARM): 16 channels at once.
 
-use super::span::Line;
-use super::weights::block_starts;
+use super::line::Line;
+use super::weights::{block_starts, cyclic};
 use super::{Finish, LANES};
 use crate::linear::{self, Float, Requantize};
 use crate::quant::Target;
@@ -64,120 +64,161 @@ impl Weight for i16 {
     }
 }
 
-/// The vector code of a [`Finish`](super::Finish). NEON is in every CPU that Rust's aarch64 targets run on.
+/// The vector code of a [`Finish`](super::Finish).
 pub(super) trait Lanes: linear::Finish {
     /// What 16 neighbouring channels need.
     type Parameters: Copy;
 
-    /// For the channels from `start` on; there are 16.
-    fn parameters(&self, start: usize) -> Self::Parameters;
-
-    /// Finishes the sums of 16 channels of a pixel.
+    /// For the channels from `start` on, after the last of which comes the first.
     ///
     /// # Safety
-    /// 16 results can be written to `out`.
-    unsafe fn store(&self, columns: &Self::Parameters, pixel: usize, sums: [int32x4_t; 4], out: *mut Self::Output);
+    /// The CPU has NEON, as all have that Rust's aarch64 targets run on.
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters;
+
+    /// What the sums begin with.
+    fn start(parameters: &Self::Parameters) -> [int32x4_t; 4];
+
+    /// Finishes 16 sums.
+    ///
+    /// # Safety
+    /// As above; 16 results can be written to `out`.
+    unsafe fn store(&self, parameters: &Self::Parameters, sums: [int32x4_t; 4], out: *mut Self::Output);
 }
 
 impl Lanes for Requantize<'_> {
-    type Parameters = ([float32x4_t; 4], Saturate);
+    type Parameters = ([int32x4_t; 4], [float32x4_t; 4]);
 
-    #[inline(always)]
-    fn parameters(&self, start: usize) -> Self::Parameters {
-        let target = Target { zero_point: self.zero_point, low: self.low, high: self.high };
-        // SAFETY: NEON is there.
-        (floats(self.multiplier, start), unsafe { Saturate::new(target) })
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters {
+        (integers(cyclic(self.bias, start, channels)), floats(cyclic(self.multiplier, start, channels)))
     }
 
     #[inline(always)]
-    unsafe fn store(&self, (multiplier, saturate): &Self::Parameters, _pixel: usize, sums: [int32x4_t; 4], out: *mut i8) {
-        // SAFETY: NEON is there; the rest by the contract.
-        unsafe {
-            let values = array::from_fn(|quarter| vmulq_f32(vcvtq_f32_s32(sums[quarter]), multiplier[quarter]));
-            vst1q_s8(out, saturate.bytes(values));
-        }
+    fn start(&(bias, _): &Self::Parameters) -> [int32x4_t; 4] {
+        bias
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn store(&self, (_, multiplier): &Self::Parameters, sums: [int32x4_t; 4], out: *mut i8) {
+        // The same for all windows, which the compiler sees.
+        let saturate = Saturate::new(Target { zero_point: self.zero_point, low: self.low, high: self.high });
+        let values = array::from_fn(|quarter| vmulq_f32(vcvtq_f32_s32(sums[quarter]), multiplier[quarter]));
+        // SAFETY: by the contract.
+        unsafe { vst1q_s8(out, saturate.bytes(values)) };
     }
 }
 
 impl Lanes for Float<'_> {
-    type Parameters = [[float32x4_t; 4]; 2];
+    type Parameters = ([int32x4_t; 4], [[float32x4_t; 4]; 2]);
 
-    #[inline(always)]
-    fn parameters(&self, start: usize) -> Self::Parameters {
-        [floats(self.scale, start), floats(self.bias, start)]
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn parameters(&self, start: usize, channels: usize) -> Self::Parameters {
+        (integers(cyclic(self.offset, start, channels)), [self.scale, self.bias].map(|values| floats(cyclic(values, start, channels))))
     }
 
     #[inline(always)]
-    unsafe fn store(&self, [scale, bias]: &Self::Parameters, pixel: usize, sums: [int32x4_t; 4], out: *mut f32) {
-        let row_scale = self.row_scale(pixel);
-        for (quarter, sums) in sums.into_iter().enumerate() {
-            // SAFETY: NEON is there; the rest by the contract.
+    fn start(&(offset, _): &Self::Parameters) -> [int32x4_t; 4] {
+        offset
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn store(&self, (_, [scale, bias]): &Self::Parameters, sums: [int32x4_t; 4], out: *mut f32) {
+        for quarter in 0..4 {
+            let value = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sums[quarter]), scale[quarter]), bias[quarter]);
+            // SAFETY: by the contract.
+            unsafe { vst1q_f32(out.add(4 * quarter), value) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn floats(values: [f32; LANES]) -> [float32x4_t; 4] {
+    // SAFETY: four values are left from each `4 * quarter` of 16.
+    array::from_fn(|quarter| unsafe { vld1q_f32(values.as_ptr().add(4 * quarter)) })
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn integers(values: [i32; LANES]) -> [int32x4_t; 4] {
+    // SAFETY: four values are left from each `4 * quarter` of 16.
+    array::from_fn(|quarter| unsafe { vld1q_s32(values.as_ptr().add(4 * quarter)) })
+}
+
+/// A line of windows.
+///
+/// # Safety
+/// The taps are long enough for the windows, `out` for their results, and there are parameters for each block of channels.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn line<W: Weight, F: Finish>(weights: &[W], taps: &[&[i8]], line: &Line<'_, F>, out: &mut [F::Output]) {
+    // SAFETY: by the contract.
+    unsafe {
+        match line.regular {
+            Some(([3, 3], step)) => rows::<W, F, 3, 3>(weights, taps, line, step, out),
+            Some(([5, 5], step)) => rows::<W, F, 5, 5>(weights, taps, line, step, out),
+            Some(([1, 3], step)) => rows::<W, F, 1, 3>(weights, taps, line, step, out),
+            Some(([1, 5], step)) => rows::<W, F, 1, 5>(weights, taps, line, step, out),
+            _ => any(weights, taps, line, out),
+        }
+    }
+}
+
+/// [`line`] of a kernel of `HEIGHT`, an odd number, times `WIDTH`, whose taps in a row are `step` apart.
+///
+/// # Safety
+/// As [`line`].
+#[target_feature(enable = "neon")]
+unsafe fn rows<W: Weight, F: Finish, const HEIGHT: usize, const WIDTH: usize>(
+    weights: &[W],
+    taps: &[&[i8]],
+    line: &Line<'_, F>,
+    step: usize,
+    out: &mut [F::Output],
+) {
+    let finish = line.finish;
+    let rows: [*const i8; HEIGHT] = array::from_fn(|row| taps[row * WIDTH].as_ptr());
+    let blocks = weights.chunks_exact(HEIGHT * WIDTH * LANES);
+    for ((start, weights), parameters) in block_starts(line.channels).zip(blocks).zip(line.parameters) {
+        let parameters = *parameters;
+        for window in 0..line.windows {
+            let at = opaque(window * line.pixel + start);
+            let weights = opaque_pointer(weights.as_ptr());
+            let mut sums = F::start(&parameters);
+            // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
-                let product = vmulq_f32(vcvtq_f32_s32(sums), vmulq_n_f32(scale[quarter], row_scale));
-                vst1q_f32(out.add(4 * quarter), vaddq_f32(product, bias[quarter]));
+                // Two rows at a time are a whole number of pairs.
+                for row in (0..HEIGHT - 1).step_by(2) {
+                    let input = |tap: usize| rows[row + tap / WIDTH].add(at + tap % WIDTH * step);
+                    W::accumulate(&mut sums, 2 * WIDTH, input, weights.add(row * WIDTH * LANES));
+                }
+                let input = |tap: usize| rows[HEIGHT - 1].add(at + tap * step);
+                W::accumulate(&mut sums, WIDTH, input, weights.add((HEIGHT - 1) * WIDTH * LANES));
+                finish.store(&parameters, sums, out.as_mut_ptr().add(window * line.advance + start));
             }
         }
     }
 }
 
-/// The values for 16 channels, of a slice that is empty, holds one for all, or one for each.
-#[inline(always)]
-fn floats(values: &[f32], start: usize) -> [float32x4_t; 4] {
-    let values: [f32; LANES] = linear::lanes(values, start, 0.0);
-    // SAFETY: four values are left from each `4 * quarter` of 16.
-    array::from_fn(|quarter| unsafe { vld1q_f32(values.as_ptr().add(4 * quarter)) })
-}
-
-/// As [`floats`].
-#[inline(always)]
-fn integers(values: &[i32], start: usize) -> [int32x4_t; 4] {
-    let values: [i32; LANES] = linear::lanes(values, start, 0);
-    // SAFETY: four values are left from each `4 * quarter` of 16.
-    array::from_fn(|quarter| unsafe { vld1q_s32(values.as_ptr().add(4 * quarter)) })
-}
-
-/// See [`super::scalar::pixel`]; at least 16 channels.
-#[target_feature(enable = "neon")]
-pub(super) fn pixel<W: Weight, F: Finish>(weights: &[W], taps: &[&[i8]], finish: &F, pixel: usize, out: &mut [F::Output]) {
-    assert!(out.len() >= LANES && taps.iter().all(|tap| tap.len() == out.len()), "as many channels of input as of output, 16 at least");
-    for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len() * LANES)) {
-        let (mut sums, parameters) = (integers(finish.bias(), start), finish.parameters(start));
-        // SAFETY: a block ends within the channels, which each tap and the output has.
-        unsafe {
-            W::accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(start), weights.as_ptr());
-            finish.store(&parameters, pixel, sums, out.as_mut_ptr().add(start));
-        }
-    }
-}
-
-/// A line of windows, all on the input.
+/// [`line`] of any kernel.
 ///
 /// # Safety
-/// The rows of `line` are long enough for as many windows as `out` has pixels.
+/// As [`line`].
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn span<W: Weight, F: Finish, const SIDE: usize>(
-    weights: &[W],
-    line: &Line<'_, SIDE>,
-    finish: &F,
-    out: &mut [F::Output],
-) {
-    let (rows, step) = (line.rows.map(|row| row.as_ptr()), line.tap);
-    for (start, weights) in block_starts(line.channels).zip(weights.chunks_exact(SIDE * SIDE * LANES)) {
-        let (bias, parameters) = (integers(finish.bias(), start), finish.parameters(start));
-        for (window, out) in out.chunks_exact_mut(line.channels).enumerate() {
-            let at = opaque(window * line.pixel + start);
-            let weights = opaque_pointer(weights.as_ptr());
-            let mut sums = bias;
+unsafe fn any<W: Weight, F: Finish>(weights: &[W], taps: &[&[i8]], line: &Line<'_, F>, out: &mut [F::Output]) {
+    let finish = line.finish;
+    let blocks = weights.chunks_exact(taps.len() * LANES);
+    for ((start, weights), parameters) in block_starts(line.channels).zip(blocks).zip(line.parameters) {
+        for window in 0..line.windows {
+            let at = window * line.pixel + start;
+            let mut sums = F::start(parameters);
             // SAFETY: by the contract, and a block ends within the channels.
             unsafe {
-                // Two rows at a time are a whole number of pairs.
-                for row in (0..SIDE - 1).step_by(2) {
-                    let input = |tap: usize| rows[row + tap / SIDE].add(at + tap % SIDE * step);
-                    W::accumulate(&mut sums, 2 * SIDE, input, weights.add(row * SIDE * LANES));
-                }
-                let input = |tap: usize| rows[SIDE - 1].add(at + tap * step);
-                W::accumulate(&mut sums, SIDE, input, weights.add((SIDE - 1) * SIDE * LANES));
-                finish.store(&parameters, line.first + window, sums, out.as_mut_ptr().add(start));
+                W::accumulate(&mut sums, taps.len(), |tap| taps.get_unchecked(tap).as_ptr().add(at), weights.as_ptr());
+                finish.store(parameters, sums, out.as_mut_ptr().add(window * line.advance + start));
             }
         }
     }

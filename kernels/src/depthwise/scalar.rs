@@ -8,13 +8,13 @@ use crate::quant::scalar::saturate;
 
 /// The portable code of a [`Finish`].
 pub(super) trait Lanes: linear::Finish {
-    /// Finishes the sums of the channels from `start` on of a pixel.
-    fn write(&self, start: usize, pixel: usize, sums: &[i32; LANES], out: &mut [Self::Output]);
+    /// Finishes the sums of the channels from `start` on.
+    fn write(&self, start: usize, sums: &[i32; LANES], out: &mut [Self::Output]);
 }
 
 impl Lanes for Requantize<'_> {
     #[inline]
-    fn write(&self, start: usize, _pixel: usize, sums: &[i32; LANES], out: &mut [i8]) {
+    fn write(&self, start: usize, sums: &[i32; LANES], out: &mut [i8]) {
         let target = Target { zero_point: self.zero_point, low: self.low, high: self.high };
         let multipliers: [f32; LANES] = lanes(self.multiplier, start, 0.0);
         for ((out, &sum), multiplier) in out.iter_mut().zip(sums).zip(multipliers) {
@@ -25,17 +25,16 @@ impl Lanes for Requantize<'_> {
 
 impl Lanes for Float<'_> {
     #[inline]
-    fn write(&self, start: usize, pixel: usize, sums: &[i32; LANES], out: &mut [f32]) {
-        let row_scale = self.row_scale(pixel);
+    fn write(&self, start: usize, sums: &[i32; LANES], out: &mut [f32]) {
         let [scales, biases]: [[f32; LANES]; 2] = [lanes(self.scale, start, 0.0), lanes(self.bias, start, 0.0)];
         for (((out, &sum), scale), bias) in out.iter_mut().zip(sums).zip(scales).zip(biases) {
-            *out = sum as f32 * (row_scale * scale) + bias;
+            *out = sum as f32 * scale + bias;
         }
     }
 }
 
-/// The output at one position, number `pixel` of the range, from the input at each tap.
-pub(super) fn pixel<F: Finish>(weights: &[i16], taps: &[&[i8]], finish: &F, pixel: usize, out: &mut [F::Output]) {
+/// The output at one position, from the input at each tap.
+pub(super) fn pixel<F: Finish>(weights: &[i16], taps: &[&[i8]], finish: &F, out: &mut [F::Output]) {
     let (weights, _) = weights.as_chunks::<LANES>();
     for (start, weights) in block_starts(out.len()).zip(weights.chunks_exact(taps.len())) {
         let out = &mut out[start..];
@@ -47,6 +46,6 @@ pub(super) fn pixel<F: Finish>(weights: &[i16], taps: &[&[i8]], finish: &F, pixe
                 *sum = sum.wrapping_add(i32::from(input) * i32::from(weight));
             }
         }
-        finish.write(start, pixel, &sums, out);
+        finish.write(start, &sums, out);
     }
 }

@@ -11,7 +11,11 @@ pub struct Weights {
     pub(super) set: InstructionSet,
     pub(super) taps: usize,
     pub(super) channels: usize,
+    /// Of a pixel's channels; for the scalar code, if they are too few for vectors.
     pub(super) packed: Packed,
+    /// So many pixels side by side, and the weights of their channels: where that makes blocks that are better filled.
+    #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "only vectors have blocks to fill"))]
+    pub(super) repeated: Option<(usize, Packed)>,
     sums: Vec<i32>,
 }
 
@@ -53,42 +57,68 @@ impl Weights {
         let weight = |tap: usize, channel: usize| i16::from(weights[tap * channels + channel]) - i16::from(zero_point(channel));
         let sums = (0..channels).map(|channel| (0..taps).map(|tap| i32::from(weight(tap, channel))).sum()).collect();
 
-        // Fewer channels than lanes are the scalar code's.
-        let kind = if channels < LANES { Kind::Scalar } else { set.0 };
-        let lanes = LANES.min(channels);
-        let lane = |start: usize, tap: usize, lane: usize| if lane < lanes { weight(tap, start + lane) } else { 0 };
-        let words = || block_starts(channels).flat_map(|start| (0..taps * LANES).map(move |at| lane(start, at / LANES, at % LANES)));
-        let packed = match kind {
-            Kind::Scalar => Packed::Plain(words().collect()),
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon(_) => {
-                // An input is at least -128: the products of both stay over -32768 and under 32768.
-                let fits =
-                    |tap, channel| weight(tap, channel).abs() + if tap + 1 < taps { weight(tap + 1, channel).abs() } else { 0 } <= 255;
-                let narrow = zero_points.iter().all(|&zero_point| zero_point == 0);
-                if narrow && (0..taps).step_by(2).all(|tap| (0..channels).all(|channel| fits(tap, channel))) {
-                    Packed::Bytes(words().map(|weight| weight as i8).collect())
-                } else {
-                    Packed::Words(words().collect())
-                }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => {
-                let pair = |start, pair, at: usize| {
-                    let tap = 2 * pair + at % 2;
-                    if tap < taps { lane(start, tap, PAIRED_LANES[at / 2]) } else { 0 }
-                };
-                let pairs = |start| (0..taps.div_ceil(2) * 2 * LANES).map(move |at| pair(start, at / (2 * LANES), at % (2 * LANES)));
-                Packed::Pairs(block_starts(channels).flat_map(pairs).collect())
-            }
-        };
-        Weights { set, taps, channels, packed, sums }
+        // A single pixel with fewer channels than lanes is the scalar code's.
+        let packed = pack(if channels < LANES { Kind::Scalar } else { set.0 }, &weight, taps, channels);
+        let pixels = pixels_of_blocks(channels);
+        let repeated = (set.0 != Kind::Scalar && pixels > 1)
+            .then(|| (pixels, pack(set.0, &|tap, channel| weight(tap, channel % channels), taps, pixels * channels)));
+        Weights { set, taps, channels, packed, repeated, sums }
     }
 
     /// For each channel the sum of its weights less their zero point: times the input's zero point, it is to be subtracted from
     /// the bias.
     pub fn sums(&self) -> &[i32] {
         &self.sums
+    }
+}
+
+/// In blocks, for one kind of code.
+fn pack(kind: Kind, weight: &impl Fn(usize, usize) -> i16, taps: usize, channels: usize) -> Packed {
+    let lanes = LANES.min(channels);
+    let lane = |start: usize, tap: usize, lane: usize| if lane < lanes { weight(tap, start + lane) } else { 0 };
+    let words = || block_starts(channels).flat_map(|start| (0..taps * LANES).map(move |at| lane(start, at / LANES, at % LANES)));
+    match kind {
+        Kind::Scalar => Packed::Plain(words().collect()),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(_) => {
+            // An input is at least -128: the products of both stay over -32768 and under 32768.
+            let fits = |tap, channel| weight(tap, channel).abs() + if tap + 1 < taps { weight(tap + 1, channel).abs() } else { 0 } <= 255;
+            let narrow = words().all(|weight| i8::try_from(weight).is_ok());
+            if narrow && (0..taps).step_by(2).all(|tap| (0..channels).all(|channel| fits(tap, channel))) {
+                Packed::Bytes(words().map(|weight| weight as i8).collect())
+            } else {
+                Packed::Words(words().collect())
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(_) => {
+            let pair = |start, pair, at: usize| {
+                let tap = 2 * pair + at % 2;
+                if tap < taps { lane(start, tap, PAIRED_LANES[at / 2]) } else { 0 }
+            };
+            let pairs = |start| (0..taps.div_ceil(2) * 2 * LANES).map(move |at| pair(start, at / (2 * LANES), at % (2 * LANES)));
+            Packed::Pairs(block_starts(channels).flat_map(pairs).collect())
+        }
+    }
+}
+
+/// How many pixels have whole blocks together; 1, where a pixel has blocks of its own that are filled to nine tenths.
+fn pixels_of_blocks(channels: usize) -> usize {
+    let lanes = channels.next_multiple_of(LANES);
+    if channels > LANES && 10 * channels > 9 * lanes { 1 } else { LANES >> channels.trailing_zeros().min(LANES.ilog2()) }
+}
+
+/// The values of [`LANES`] channels from `start` on, after the last of which comes the first, of a slice that is empty, holds one
+/// for all, or one for each.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) fn cyclic<T: Copy + Default>(values: &[T], start: usize, channels: usize) -> [T; LANES] {
+    match values {
+        [] => [T::default(); LANES],
+        &[one] => [one; LANES],
+        each => match each.get(start..).and_then(|each| each.first_chunk()) {
+            Some(all) => *all,
+            None => std::array::from_fn(|lane| each[(start + lane) % channels]),
+        },
     }
 }
 

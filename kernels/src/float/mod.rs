@@ -23,6 +23,7 @@ pub use pair::{Right, Scratch, multiply_pair};
 pub use weights::Weights;
 
 use crate::InstructionSet;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
 use crate::pointwise::{Activation, activate_on};
 use std::ops::Range;
@@ -286,7 +287,7 @@ trait Visit {
 fn with_kernel<V: Visit>(set: InstructionSet, visitor: V) -> V::Output {
     match set.0 {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => visitor.visit::<avx2::Fma>(),
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => visitor.visit::<avx2::Fma>(),
         #[cfg(target_arch = "aarch64")]
         Kind::Neon(_) => visitor.visit::<neon::Neon>(),
         _ => visitor.visit::<scalar::Scalar>(),

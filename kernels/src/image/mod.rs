@@ -75,7 +75,7 @@ fn blend_rows(set: InstructionSet, rows: &[u8], weights: &[i16], bits: u32, out:
         Kind::Neon(_) => unsafe { neon::blend_rows(rows, stride, weights, bits, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::blend_rows(rows, stride, weights, bits, out) },
+        Kind::Avx2(_) => unsafe { avx2::blend_rows(rows, stride, weights, bits, out) },
     }
 }
 
@@ -91,10 +91,10 @@ fn blend_columns(set: InstructionSet, row: &[i16], weights: &Weights, channels: 
         (Kind::Neon(_), 3) => unsafe { neon::blend_columns_rgb(row, weights, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        (Kind::Avx2, 1) => unsafe { avx2::blend_columns_grey(row, weights, out) },
+        (Kind::Avx2(_), 1) => unsafe { avx2::blend_columns_grey(row, weights, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Kind::Avx2, 3) => unsafe { avx2::blend_columns_rgb(row, weights, out) },
+        (Kind::Avx2(_), 3) => unsafe { avx2::blend_columns_rgb(row, weights, out) },
         _ => scalar::blend_columns(row, weights, channels, out),
     }
 }
@@ -122,10 +122,10 @@ pub fn normalise_hwc_on(set: InstructionSet, src: &[u8], scale: &[f32], offset: 
         (Kind::Neon(_), 3) => unsafe { neon::normalise_interleaved::<3>(src, &pattern, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        (Kind::Avx2, 1) => unsafe { avx2::normalise_interleaved::<1>(src, &pattern, dst) },
+        (Kind::Avx2(_), 1) => unsafe { avx2::normalise_interleaved::<1>(src, &pattern, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Kind::Avx2, 3) => unsafe { avx2::normalise_interleaved::<3>(src, &pattern, dst) },
+        (Kind::Avx2(_), 3) => unsafe { avx2::normalise_interleaved::<3>(src, &pattern, dst) },
         _ => scalar::normalise_interleaved(src, &pattern, dst),
     }
 }
@@ -153,7 +153,7 @@ pub fn normalise_chw_on(set: InstructionSet, src: &[u8], scale: &[f32], offset: 
         (Kind::Neon(_), 3) => unsafe { neon::normalise_planar_rgb(src, scale, offset, dst) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        (Kind::Avx2, 3) => unsafe { avx2::normalise_planar_rgb(src, scale, offset, dst) },
+        (Kind::Avx2(_), 3) => unsafe { avx2::normalise_planar_rgb(src, scale, offset, dst) },
         _ => scalar::normalise_planar(src, scale, offset, dst, 0..pixels),
     }
 }

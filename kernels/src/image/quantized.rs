@@ -72,7 +72,7 @@ fn split_rgb(set: InstructionSet, src: &[u8], dst: &mut [u8]) -> usize {
         Kind::Neon(_) => unsafe { neon::split_rgb(src, _planes) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::split_rgb(src, _planes) },
+        Kind::Avx2(_) => unsafe { avx2::split_rgb(src, _planes) },
     }
 }
 

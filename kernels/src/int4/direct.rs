@@ -75,7 +75,7 @@ pub(super) fn for_rows(weights: &Weights, count: usize) -> Option<Tiles> {
     match weights.set.0 {
         Kind::Scalar => None,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => four.then_some(tiles::<super::avx2::Avx2, true> as Tiles),
+        Kind::Avx2(_) => four.then_some(tiles::<super::avx2::Avx2, true> as Tiles),
         #[cfg(target_arch = "aarch64")]
         Kind::Neon(products) => match (products, four, count) {
             (Products::Widening, true, _) => Some(tiles::<neon::Neon, true>),

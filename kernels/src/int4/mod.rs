@@ -16,7 +16,7 @@ mod tests;
 pub use rows::QuantizedRows;
 
 use crate::InstructionSet;
-use crate::linear::{self, Accumulate, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel};
+use crate::linear::{self, Accumulate, Activation, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel};
 use direct::{Blocks, Tiles};
 use std::ops::Range;
 
@@ -322,8 +322,8 @@ impl Product<'_> {
                 None => &[],
             };
             let mut sums = [0; PANEL];
-            // Kernels without limits take the activations as they are.
-            if K::LIMITS {
+            // For what the kernel's activations are more than they are.
+            if K::Value::OFFSET != 0 {
                 sums.iter_mut().zip(&self.weights.sums[at..at + K::COLUMNS]).for_each(|(wide, &sum)| *wide = sum.into());
             }
             let rows = Block {

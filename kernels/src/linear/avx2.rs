@@ -1,19 +1,45 @@
-//! The products with AVX2. VPMADDUBSW takes four products in one instruction, but saturates the sums of two, so each step of a tile
-//! is looked at first: where the largest activation times the largest sum of two weights fits 16 bits, nothing can saturate, and
-//! elsewhere the operands are widened. The test is a byte compared with a byte, both known from packing.
+//! The products with AVX2, and what they share with those of `vnni`. VPMADDUBSW takes four products in one instruction, but saturates
+//! the sums of two, so each step of a tile is looked at first: where the largest activation times the largest sum of two weights
+//! fits 16 bits, nothing can saturate, and elsewhere the operands are widened. The test is a byte compared with a byte, both known
+//! from packing.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};
 use std::arch::{asm, x86_64::*};
 
+/// Rows of a full tile: with 16 outputs, 12 of 16 registers are sums.
+pub(super) const ROWS: usize = 6;
+
+/// Outputs of a panel.
+pub(super) const COLUMNS: usize = 16;
+
+/// Neighbours along the depth.
+pub(super) const STEP: usize = 8;
+
+/// How bytes are multiplied and added; limits are those of VPMADDUBSW.
+pub(super) trait Arithmetic: Kernel {
+    /// Whether a sum waits for the one before: for few rows there are twice as many, which take turns.
+    const WAITS: bool;
+
+    /// Adds the products of the `QUAD`th four of a step of `R` rows and `HALVES` of the panel, each of 8 outputs. Activations are 128
+    /// more than they are.
+    ///
+    /// # Safety
+    /// The CPU has the instructions; there is a step of values and weights; with limits, no sum of two products is beyond 16 bits.
+    unsafe fn products<const QUAD: usize, const R: usize, const HALVES: usize>(
+        sums: &mut [[__m256i; 2]; R],
+        value: *const u8,
+        weight: *const i8,
+    );
+}
+
 pub(super) struct Avx2;
 
-/// 6 rows x 16 outputs: 12 of 16 registers are sums. Activations are packed as `u8`, 128 more than they are.
 impl Kernel for Avx2 {
     type Value = u8;
-    const ROWS: usize = 6;
-    const COLUMNS: usize = 16;
-    const STEP: usize = 8;
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = COLUMNS;
+    const STEP: usize = STEP;
     const RUN: usize = 4;
     const LIMITS: bool = true;
 
@@ -34,11 +60,29 @@ impl Kernel for Avx2 {
     #[target_feature(enable = "avx2")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
-        unsafe {
-            if panel.sums.len() > 8 {
-                tiles::<2, F>(block, panel, finish, out, stride);
-            } else {
-                tiles::<1, F>(block, panel, finish, out, stride);
+        unsafe { tiles::<Avx2, F>(block, panel, finish, out, stride) };
+    }
+}
+
+impl Arithmetic for Avx2 {
+    const WAITS: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn products<const QUAD: usize, const R: usize, const HALVES: usize>(
+        sums: &mut [[__m256i; 2]; R],
+        value: *const u8,
+        weight: *const i8,
+    ) {
+        let ones = _mm256_set1_epi16(1);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: by the contract.
+            unsafe {
+                let four = _mm256_set1_epi32(value.add(row * STEP + QUAD * 4).cast::<i32>().read_unaligned());
+                sums[0] = add_products(sums[0], four, weight.add(QUAD * 4 * COLUMNS), ones);
+                if HALVES > 1 {
+                    sums[1] = add_products(sums[1], four, weight.add(QUAD * 4 * COLUMNS + 32), ones);
+                }
             }
         }
     }
@@ -66,31 +110,60 @@ fn tile_maxima<const SIZE: usize>(tile: &[u8], maxima: &mut [u8]) {
     }
 }
 
-/// All tiles of a block: `HALVES` of the panel are computed, each of 8 outputs.
+/// All tiles of a block.
 ///
 /// # Safety
 /// As [`Kernel::panel`].
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tiles<const HALVES: usize, F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
+pub(super) unsafe fn tiles<A: Arithmetic, F: Finish>(
+    block: &Block<'_, u8>,
+    panel: &Panel<'_>,
+    finish: &F,
+    out: *mut F::Output,
+    stride: usize,
+) {
+    // SAFETY: by the contract.
+    unsafe {
+        if panel.sums.len() > 8 {
+            half_tiles::<A, 2, F>(block, panel, finish, out, stride);
+        } else {
+            half_tiles::<A, 1, F>(block, panel, finish, out, stride);
+        }
+    }
+}
+
+/// [`tiles`], of which `HALVES` of the panel are computed.
+///
+/// # Safety
+/// As [`Kernel::panel`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn half_tiles<A: Arithmetic, const HALVES: usize, F: Finish>(
+    block: &Block<'_, u8>,
+    panel: &Panel<'_>,
+    finish: &F,
+    out: *mut F::Output,
+    stride: usize,
+) {
     let outputs = Outputs::of(panel, finish);
     let mut start = 0;
     // SAFETY: by the contract.
     unsafe {
         while block.rows - start >= 6 {
-            tile::<6, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            tile::<A, 6, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
             start += 6;
         }
         if block.rows - start >= 4 {
-            tile::<4, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            tile::<A, 4, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
             start += 4;
         }
         if block.rows - start >= 2 {
-            tile::<2, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            tile::<A, 2, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
             start += 2;
         }
         if block.rows > start {
-            tile::<1, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
+            tile::<A, 1, HALVES, F>(*block, *panel, &outputs, start, *finish, out, stride);
         }
     }
 }
@@ -106,12 +179,9 @@ impl<F: Finish> Outputs<F> {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(panel: &Panel<'_>, finish: &F) -> Outputs<F> {
-        let mut bias: [i32; 16] = lanes(finish.bias(), panel.column, 0);
-        for (bias, sum) in bias.iter_mut().zip(panel.sums) {
-            *bias = bias.wrapping_sub(sum.wrapping_mul(128));
-        }
+        let (bias, sums) = (integers(lanes(finish.bias(), panel.column, 0)), integers(lanes(panel.sums, 0, 0)));
         Outputs {
-            bias: integers(bias),
+            bias: [0, 1].map(|half| _mm256_sub_epi32(bias[half], _mm256_slli_epi32::<7>(sums[half]))),
             zero_points: integers(lanes(panel.zero_points, 0, 0)),
             // SAFETY: AVX2 by the target feature.
             columns: unsafe { finish.columns(panel.column) },
@@ -125,7 +195,7 @@ impl<F: Finish> Outputs<F> {
 /// As [`Kernel::panel`]; the rows are in the block.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const R: usize, const HALVES: usize, F: Finish>(
+unsafe fn tile<A: Arithmetic, const R: usize, const HALVES: usize, F: Finish>(
     block: Block<'_, u8>,
     panel: Panel<'_>,
     outputs: &Outputs<F>,
@@ -134,10 +204,9 @@ unsafe fn tile<const R: usize, const HALVES: usize, F: Finish>(
     out: *mut F::Output,
     stride: usize,
 ) {
-    const STEP: usize = Avx2::STEP;
-    const COLUMNS: usize = Avx2::COLUMNS;
     debug_assert!((start + R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
+    debug_assert!(!A::LIMITS || block.maxima.len() >= (start + 1) * block.steps && panel.limits.len() == block.steps);
     let mut sums = [outputs.bias; R];
     if !block.sums.is_empty() {
         for (sums, &row_sum) in sums.iter_mut().zip(&block.sums[start..start + R]) {
@@ -149,49 +218,39 @@ unsafe fn tile<const R: usize, const HALVES: usize, F: Finish>(
     // SAFETY: the tile is in the block.
     let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP) };
     let mut weight = panel.weights.as_ptr();
-    let maxima = &block.maxima[start * block.steps..][..block.steps];
-    for (maximum, limit) in maxima.iter().zip(panel.limits) {
-        // SAFETY: a step has this many values and weights; then at most one beyond the last.
+    let mut sums = [sums, [[_mm256_setzero_si256(); 2]; R]];
+    let maxima = block.maxima.get(start * block.steps..).unwrap_or_default();
+    for step in 0..block.steps {
+        // SAFETY: a step has this many values and weights; then at most one beyond the last. With limits, there is one for each.
         unsafe {
-            if maximum <= limit {
-                products::<0, R, HALVES>(&mut sums, value, weight);
-                products::<1, R, HALVES>(&mut sums, value, weight);
+            if !A::LIMITS || maxima.get_unchecked(step) <= panel.limits.get_unchecked(step) {
+                A::products::<0, R, HALVES>(&mut sums[0], value, weight);
+                A::products::<1, R, HALVES>(&mut sums[usize::from(A::WAITS && R <= 2)], value, weight);
             } else {
-                widened_products(&mut sums, value, weight);
+                widened_products(&mut sums[0], value, weight);
             }
             value = value.add(R * STEP);
             weight = weight.add(STEP * COLUMNS);
         }
     }
-    for (row, sums) in sums.into_iter().enumerate() {
-        // SAFETY: AVX2 by the contract.
-        let results = unsafe { finish.finish(outputs.columns, block.first + start + row, sums) };
+    let [mut sums, others] = sums;
+    for (sums, other) in sums.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+        *sums = _mm256_add_epi32(*sums, *other);
+    }
+    let put = |row: usize, results: F::Results| {
         // SAFETY: the row has room for as many results as the vector holds.
         unsafe { out.add((start + row) * stride).cast::<F::Results>().write_unaligned(results) };
+    };
+    let (pairs, single) = sums.as_chunks::<2>();
+    for (pair, &sums) in pairs.iter().enumerate() {
+        // SAFETY: AVX2 by the contract.
+        let [one, two] = unsafe { finish.finish_two(outputs.columns, block.first + start + 2 * pair, sums) };
+        put(2 * pair, one);
+        put(2 * pair + 1, two);
     }
-}
-
-/// Adds the products of the `QUAD`th four of each row, whose sums of two fit 16 bits.
-///
-/// # Safety
-/// There is a step of values and weights.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn products<const QUAD: usize, const R: usize, const HALVES: usize>(
-    sums: &mut [[__m256i; 2]; R],
-    value: *const u8,
-    weight: *const i8,
-) {
-    let ones = _mm256_set1_epi16(1);
-    for (row, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: by the contract.
-        unsafe {
-            let four = _mm256_set1_epi32(value.add(row * Avx2::STEP + QUAD * 4).cast::<i32>().read_unaligned());
-            sums[0] = add_products(sums[0], four, weight.add(QUAD * 4 * Avx2::COLUMNS), ones);
-            if HALVES > 1 {
-                sums[1] = add_products(sums[1], four, weight.add(QUAD * 4 * Avx2::COLUMNS + 32), ones);
-            }
-        }
+    if let &[sums] = single {
+        // SAFETY: AVX2 by the contract.
+        put(R - 1, unsafe { finish.finish(outputs.columns, block.first + start + R - 1, sums) });
     }
 }
 
@@ -227,12 +286,12 @@ unsafe fn add_products(mut sums: __m256i, values: __m256i, weights: *const i8, o
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn widened_products<const R: usize>(sums: &mut [[__m256i; 2]; R], value: *const u8, weight: *const i8) {
-    for quad in 0..Avx2::STEP / 4 {
+    for quad in 0..STEP / 4 {
         // In memory, because the sums fill the registers: even and odd weights of each half.
         let mut widened = Widened([_mm256_setzero_si256(); 4]);
         for half in 0..2 {
             // SAFETY: by the contract.
-            let weights = unsafe { _mm256_loadu_si256(weight.add(quad * 4 * Avx2::COLUMNS + 32 * half).cast()) };
+            let weights = unsafe { _mm256_loadu_si256(weight.add(quad * 4 * COLUMNS + 32 * half).cast()) };
             widened.0[2 * half] = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights));
             widened.0[2 * half + 1] = _mm256_srai_epi16::<8>(weights);
         }
@@ -252,7 +311,7 @@ unsafe fn widened_products<const R: usize>(sums: &mut [[__m256i; 2]; R], value: 
                     "vpaddd {right}, {right}, {even}",
                     "vpmaddwd {odd}, {odd}, ymmword ptr [{widened} + 96]",
                     "vpaddd {right}, {right}, {odd}",
-                    value = in(reg) value.add(row * Avx2::STEP + quad * 4),
+                    value = in(reg) value.add(row * STEP + quad * 4),
                     widened = in(reg) &widened,
                     left = inout(ymm_reg) *left,
                     right = inout(ymm_reg) *right,

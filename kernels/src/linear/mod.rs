@@ -18,18 +18,20 @@ mod rows;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vnni;
 mod weights;
 
 pub(crate) use finish::{Accumulate, lanes};
 pub use finish::{Finish, Float, Raw, Requantize};
 pub use pack::Sink;
 pub(crate) use pack::pack_tiles;
-use rows::Activation;
+pub(crate) use rows::Activation;
 pub(crate) use rows::{Line, view};
 pub use rows::{Matrix, Rows, Scratch};
 pub use weights::Weights;
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Products;
 use crate::{InstructionSet, cpu::Kind};
 use std::ops::Range;
@@ -235,6 +237,10 @@ pub(crate) fn with_kernel<V: Visit>(set: InstructionSet, visitor: V) -> V::Outpu
         #[cfg(target_arch = "aarch64")]
         Kind::Neon(Products::Matrix) => visitor.visit::<matrix::Matrix>(),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => visitor.visit::<avx2::Avx2>(),
+        Kind::Avx2(Products::Pairs) => visitor.visit::<avx2::Avx2>(),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(Products::Dot512) => visitor.visit::<vnni::Vnni<true>>(),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(Products::Dot) => visitor.visit::<vnni::Vnni<false>>(),
     }
 }

@@ -115,9 +115,32 @@ impl<V: Activation, const STEP: usize> Sink for Steps<'_, V, STEP> {
 
     #[inline]
     fn pieces(&mut self, source: &[i8], length: usize, stride: usize, count: usize) {
-        for index in 0..count {
-            self.piece(&source[index * stride..][..length]);
+        let end = self.at + count * (length / STEP) * self.rows;
+        // Saturating: whatever sizes come, nothing is read elsewhere.
+        let read = count.saturating_sub(1).saturating_mul(stride).saturating_add(length);
+        if !length.is_multiple_of(STEP) || source.len() < read || end >= self.tile.len() + self.rows {
+            return (0..count).for_each(|index| self.piece(&source[index * stride..][..length]));
         }
+        let (tile, rows) = (self.tile.as_mut_ptr(), self.rows);
+        let (mut at, mut piece) = (self.at, source.as_ptr());
+        for _ in 0..count {
+            let mut steps = piece.cast::<[i8; STEP]>();
+            piece = piece.wrapping_add(stride);
+            // SAFETY: `read` is where the last piece ends; the last of `at` is `end - rows`, which is less than the length.
+            unsafe {
+                for _ in 0..length / STEP / 2 {
+                    let two = [steps.read(), steps.add(1).read()].map(V::pack);
+                    *tile.add(at) = two[0];
+                    *tile.add(at + rows) = two[1];
+                    (steps, at) = (steps.add(2), at + 2 * rows);
+                }
+                if !(length / STEP).is_multiple_of(2) {
+                    *tile.add(at) = V::pack(steps.read());
+                    at += rows;
+                }
+            }
+        }
+        self.at = end;
     }
 
     #[inline]

@@ -106,6 +106,9 @@ unsafe impl Value for f32 {}
 
 /// What activations are packed as.
 pub(crate) trait Activation: Value {
+    /// How much more than the activation it is.
+    const OFFSET: i32;
+
     /// Packs values; zeros stand for whatever has zero weights.
     fn pack<const N: usize>(values: [i8; N]) -> [Self; N];
 
@@ -114,6 +117,8 @@ pub(crate) trait Activation: Value {
 }
 
 impl Activation for i8 {
+    const OFFSET: i32 = 0;
+
     #[inline(always)]
     fn pack<const N: usize>(values: [i8; N]) -> [i8; N] {
         values
@@ -125,13 +130,15 @@ impl Activation for i8 {
 }
 
 impl Activation for u8 {
+    const OFFSET: i32 = 128;
+
     #[inline(always)]
     fn pack<const N: usize>(values: [i8; N]) -> [u8; N] {
         values.map(|value| value as u8 ^ 0x80)
     }
 
     fn signed(self) -> i32 {
-        i32::from(self) - 128
+        i32::from(self) - Self::OFFSET
     }
 }
 

@@ -41,7 +41,7 @@ pub fn activate_on(set: InstructionSet, activation: Activation, values: &mut [f3
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::activate(activation, values) },
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::activate(activation, values) },
         // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
         _ => activate_each::<PLAIN_FUSED>(activation, values),
     }
@@ -62,7 +62,7 @@ pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax(values, depth) },
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax(values, depth) },
         _ => softmax_rows::<PLAIN_FUSED>(values, depth),
     }
 }
@@ -81,7 +81,7 @@ pub fn softmax_columns_on(set: InstructionSet, values: &mut [f32], depth: usize,
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax_columns(values, depth, inner) },
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax_columns(values, depth, inner) },
         _ => softmax_blocks::<PLAIN_FUSED>(values, depth, inner),
     }
 }
@@ -115,7 +115,7 @@ pub fn layer_normalise_on(set: InstructionSet, values: &[f32], norm: &LayerNorm<
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::layer_normalise(values, norm, out) },
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::layer_normalise(values, norm, out) },
         _ => layer_normalise_rows::<PLAIN_FUSED>(values, norm, out),
     }
 }

@@ -60,6 +60,6 @@ pub(crate) fn apply_bits(set: InstructionSet, table: &[u8; 256], values: &mut [u
         Kind::Neon(_) => unsafe { super::neon::lookup(table, values) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { super::avx2::lookup(table, values) },
+        Kind::Avx2(_) => unsafe { super::avx2::lookup(table, values) },
     }
 }

@@ -65,7 +65,7 @@ pub fn add_on(set: InstructionSet, a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]
         Kind::Neon(_) => unsafe { neon::add(a, b, sum, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::add(a, b, sum, out) },
+        Kind::Avx2(_) => unsafe { avx2::add(a, b, sum, out) },
     });
 }
 
@@ -83,7 +83,7 @@ pub fn multiply_on(set: InstructionSet, a: &[i8], b: &[i8], product: &Product, o
         Kind::Neon(_) => unsafe { neon::multiply(a, b, product, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::multiply(a, b, product, out) },
+        Kind::Avx2(_) => unsafe { avx2::multiply(a, b, product, out) },
     });
 }
 

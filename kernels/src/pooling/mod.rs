@@ -48,7 +48,7 @@ pub fn max_on(set: InstructionSet, windows: &Windows, channels: usize, input: &[
         Kind::Neon(_) if channels >= LANES => unsafe { neon::max(taps, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 if channels >= LANES => unsafe { avx2::max(taps, out) },
+        Kind::Avx2(_) if channels >= LANES => unsafe { avx2::max(taps, out) },
         _ => scalar::max(taps, out),
     });
 }
@@ -85,7 +85,7 @@ pub fn average_on(
             Kind::Neon(_) if channels >= LANES => unsafe { neon::mean(taps, &mean, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-            Kind::Avx2 if channels >= LANES => unsafe { avx2::mean(taps, &mean, out) },
+            Kind::Avx2(_) if channels >= LANES => unsafe { avx2::mean(taps, &mean, out) },
             _ => scalar::mean(taps, &mean, out),
         }
     });

@@ -154,7 +154,7 @@ pub fn quantize_on<Q: Quantized>(set: InstructionSet, source: &[f32], grid: Grid
         Kind::Neon(_) => unsafe { neon::quantize(source, grid, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::quantize(source, grid, target) },
+        Kind::Avx2(_) => unsafe { avx2::quantize(source, grid, target) },
     }
 }
 
@@ -182,10 +182,10 @@ pub fn dequantize_on<Q: Quantized>(set: InstructionSet, source: &[Q], grid: Grid
         (Kind::Neon(_), true) => unsafe { neon::dequantize::<true>(bits, grid, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        (Kind::Avx2, false) => unsafe { avx2::dequantize::<false>(bits, grid, target) },
+        (Kind::Avx2(_), false) => unsafe { avx2::dequantize::<false>(bits, grid, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        (Kind::Avx2, true) => unsafe { avx2::dequantize::<true>(bits, grid, target) },
+        (Kind::Avx2(_), true) => unsafe { avx2::dequantize::<true>(bits, grid, target) },
     }
 }
 
@@ -204,7 +204,7 @@ pub fn fake_quantize_on(set: InstructionSet, values: &mut [f32], grid: Grid) {
         Kind::Neon(_) => unsafe { neon::fake_quantize(values, grid) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::fake_quantize(values, grid) },
+        Kind::Avx2(_) => unsafe { avx2::fake_quantize(values, grid) },
     }
 }
 
@@ -223,7 +223,7 @@ pub fn extent_on(set: InstructionSet, values: &[f32]) -> (f32, f32) {
         Kind::Neon(_) => unsafe { neon::extent(values) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2 => unsafe { avx2::extent(values) },
+        Kind::Avx2(_) => unsafe { avx2::extent(values) },
     }
 }
 
@@ -264,7 +264,7 @@ pub fn quantize_rows_on(set: InstructionSet, source: &[f32], depth: usize, targe
             Kind::Neon(_) => unsafe { neon::scale_symmetric(source, steps, target) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-            Kind::Avx2 => unsafe { avx2::scale_symmetric(source, steps, target) },
+            Kind::Avx2(_) => unsafe { avx2::scale_symmetric(source, steps, target) },
         }
     }
 }

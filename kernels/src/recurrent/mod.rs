@@ -36,7 +36,7 @@ fn run(set: InstructionSet, work: impl Loop) {
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2 if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2(work) },
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2(work) },
         // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
         _ => work.run::<PLAIN_FUSED>(),
     }

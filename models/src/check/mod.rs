@@ -10,8 +10,10 @@ mod process;
 mod samples;
 
 pub use process::{child, run};
+pub use samples::payload;
 
 use crate::network::{Arithmetic, Batching};
+use hearth_api::graph::Graph;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -56,6 +58,17 @@ pub(crate) fn arithmetic(directory: &Path) -> Arithmetic {
     serde_json::from_slice::<Found>(&report).unwrap_or_default().arithmetic
 }
 
+/// What the check of the version in `directory` found of its graph.
+pub(crate) fn graph(directory: &Path) -> std::io::Result<Graph> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default)]
+        graph: Graph,
+    }
+    let found: Found = serde_json::from_slice(&std::fs::read(directory.join(REPORT))?)?;
+    Ok(found.graph)
+}
+
 /// What a check found; kept as [`REPORT`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -72,6 +85,9 @@ pub struct Report {
     pub load_ms: u64,
     /// The longest node, in microseconds.
     pub longest_node_us: u64,
+    /// What became of its graph.
+    #[serde(default)]
+    pub graph: Graph,
     /// Its answers against those of the unoptimised graph.
     pub comparisons: Vec<Comparison>,
     /// Its answers against the truths of its samples.

@@ -4,6 +4,7 @@ use super::{Comparison, Limits, Refusal, Report, Samples, compare, samples};
 use crate::Model;
 use crate::network::Arithmetic;
 use crate::onnx::Source;
+use hearth_api::graph::Graph;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -160,11 +161,11 @@ fn bind(memory_bytes: u64, seconds: u64) -> Result<(), String> {
 
 fn check(directory: &Path) -> Result<Report, String> {
     // Where roundings add up so that integers answer otherwise than the file says, floats on their grids do not.
-    let (mut model, mut load_ms, mut comparisons) = check_with(directory, Arithmetic::Integers)?;
-    if comparisons.is_err() && model.network().arithmetic() == Arithmetic::Integers {
-        (model, load_ms, comparisons) = check_with(directory, Arithmetic::Floats)?;
+    let (mut model, mut load_ms, mut found) = check_with(directory, Arithmetic::Integers)?;
+    if found.is_err() && model.network().arithmetic() == Arithmetic::Integers {
+        (model, load_ms, found) = check_with(directory, Arithmetic::Floats)?;
     }
-    let comparisons = comparisons?;
+    let (comparisons, graph) = found?;
     let manifest = model.manifest();
     let mut tally = Samples::default();
     let pool = hearth_kernels::Pool::new(1);
@@ -184,13 +185,15 @@ fn check(directory: &Path) -> Result<Report, String> {
         memory_bytes: model.memory_bytes(),
         load_ms,
         longest_node_us: u64::try_from(model.network().longest_node().as_micros()).unwrap_or(u64::MAX),
+        graph,
         comparisons,
         samples: tally,
     })
 }
 
-/// A model, how long it took to load in milliseconds, and its answers compared with those of the unoptimised graph.
-type Compared = (Model, u64, Result<Vec<Comparison>, String>);
+/// A model, how long it took to load in milliseconds, its answers compared with those of the unoptimised graph, and what became of
+/// that.
+type Compared = (Model, u64, Result<(Vec<Comparison>, Graph), String>);
 
 fn check_with(directory: &Path, arithmetic: Arithmetic) -> Result<Compared, String> {
     let begun = Instant::now();
@@ -204,6 +207,7 @@ fn check_with(directory: &Path, arithmetic: Arithmetic) -> Result<Compared, Stri
         let inputs = model.decode(&payload).map_err(|fault| format!("sample {}: {}", sample.file, fault.message))?;
         given.push((sample.file.clone(), inputs));
     }
-    let comparisons = compare::compare(model.network(), &source, given);
-    Ok((model, load_ms, comparisons))
+    let compared = compare::compare(model.network(), &source, given);
+    let described = compared.and_then(|comparisons| Ok((comparisons, model.network().describe(&source)?)));
+    Ok((model, load_ms, described))
 }

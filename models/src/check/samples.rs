@@ -9,7 +9,7 @@ use std::path::Path;
 const READING_TOLERANCE: f64 = 0.05;
 
 /// A sample as a payload; its ending tells the content type.
-pub(super) fn payload(directory: &Path, sample: &Sample) -> Result<Payload, String> {
+pub fn payload(directory: &Path, sample: &Sample) -> Result<Payload, String> {
     let path = directory.join(&sample.file);
     let bytes = std::fs::read(&path).map_err(|e| format!("sample {}: cannot be read: {e}", sample.file))?;
     let content_type = match path.extension().and_then(|e| e.to_str()).unwrap_or_default() {
@@ -37,7 +37,7 @@ pub(super) fn judge(manifest: &Manifest, sample: &Sample, answer: &Answer) -> Re
             (right, format!("{} {}", reading.value, reading.unit))
         }
         (Answer::Anomaly { anomaly }, _) => (anomaly.verdict == sample.truth, format!("{} ({})", anomaly.verdict, anomaly.score)),
-        (Answer::Reading { .. } | Answer::Outputs { .. }, _) => return Ok(()),
+        (Answer::Reading { .. } | Answer::Outputs { .. } | Answer::Embedding { .. } | Answer::Embeddings(_), _) => return Ok(()),
     };
     if right { Ok(()) } else { Err(Wrong { file: sample.file.clone(), truth: sample.truth.clone(), got }) }
 }

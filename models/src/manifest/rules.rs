@@ -1,6 +1,6 @@
 //! What a manifest may say: each rule names the field, what it holds and what would be right.
 
-use super::{Batch, Image, Manifest, Sample, Sound, Task, is_relative};
+use super::{Batch, Image, Manifest, Sample, Sound, Task, Text, is_relative};
 use hearth_api::tensor::TensorMetadata;
 use std::ops::RangeInclusive;
 
@@ -10,6 +10,10 @@ pub(crate) const SAMPLE_RATES: RangeInclusive<u32> = 100..=384_000;
 const SIDES: RangeInclusive<u32> = 1..=8192;
 /// Samples in a window.
 const WINDOWS: RangeInclusive<usize> = 1..=1 << 24;
+/// Tokens of a text.
+pub(crate) const TOKENS: RangeInclusive<usize> = 1..=1 << 14;
+/// Bytes of what is put before each text.
+const MAX_PREFIX: usize = 1024;
 const VERSION_FORM: &str = "use 1 to 64 letters, digits, dots, plus signs, underscores and hyphens, a letter or digit first";
 
 /// What is wrong, and what would be right.
@@ -32,9 +36,12 @@ impl Manifest {
         ports("outputs", &self.outputs)?;
         batch(&self.batch)?;
         task(&self.task)?;
-        ensure(self.image.is_none() || self.sound.is_none(), || "it has both [image] and [sound]".into(), "a model takes one of them")?;
+        let sources = [self.image.is_some(), self.sound.is_some(), self.text.is_some()];
+        let several = || "it has more than one of [image], [sound] and [text]".into();
+        ensure(sources.into_iter().filter(|there| *there).count() < 2, several, "a model takes one of them")?;
         self.image.as_ref().map_or(Ok(()), image)?;
         self.sound.as_ref().map_or(Ok(()), sound)?;
+        self.text.as_ref().map_or(Ok(()), text)?;
         if let Some(accuracy) = &self.accuracy {
             let finite = accuracy.value.is_finite() && accuracy.promised.is_finite();
             let wrong = || format!("accuracy.value = {}, accuracy.promised = {}", accuracy.value, accuracy.promised);
@@ -96,6 +103,8 @@ fn task(task: &Task) -> Result<(), Wrong> {
         Task::Anomaly { threshold, .. } => {
             ensure(threshold.is_finite(), || format!("task.threshold = {threshold}"), "it must be a finite number")
         }
+        // What it asks of the graph is looked at with the graph.
+        Task::Embed(_) => Ok(()),
     }
 }
 
@@ -118,9 +127,16 @@ fn sound(sound: &Sound) -> Result<(), Wrong> {
     ensure(sound.hop >= 1, || "sound.hop = 0".into(), "it must be at least 1")
 }
 
+fn text(text: &Text) -> Result<(), Wrong> {
+    let tokens = text.max_tokens.unwrap_or(*TOKENS.start());
+    ensure(TOKENS.contains(&tokens), || format!("text.max_tokens = {tokens}"), "it must be from 1 to 16384")?;
+    let prefix = text.prefix.len();
+    ensure(prefix <= MAX_PREFIX, || format!("text.prefix has {prefix} bytes"), "it may have 1024")
+}
+
 fn sample(task: &Task, sample: &Sample) -> Result<(), Wrong> {
     let (right, mend) = match task {
-        Task::Tensor {} => (true, ""),
+        Task::Tensor {} | Task::Embed(_) => (true, ""),
         Task::Classify { labels, .. } => (labels.contains(&sample.truth), "it must be one of the labels"),
         Task::Regress { .. } => (sample.truth.parse::<f64>().is_ok_and(f64::is_finite), "it must be a number"),
         Task::Anomaly { .. } => (matches!(sample.truth.as_str(), "normal" | "anomalous"), "it must be `normal` or `anomalous`"),

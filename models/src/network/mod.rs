@@ -11,6 +11,7 @@
 //! open as well, one symbolic plan serves all, if tract can run it; else there is a plan for each combination of shapes.
 
 mod cut;
+mod describe;
 mod elements;
 mod plans;
 mod ports;
@@ -23,6 +24,7 @@ pub use trial::similarity;
 use crate::error::LoadError;
 use crate::onnx::Source;
 use hearth_api::tensor::TensorMetadata;
+use hearth_kernels::memory;
 use plans::Plans;
 use ports::Ports;
 use std::path::Path;
@@ -43,6 +45,17 @@ pub struct Network {
     /// What open dimensions other than the batch are in trials.
     free: usize,
     longest_node_ns: AtomicU64,
+    /// The last field: it is dropped after what it returns to the system.
+    _memory: Returned,
+}
+
+/// When it is dropped, memory that was freed goes back to the system.
+struct Returned;
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        memory::release_freed();
+    }
 }
 
 /// How a network runs batches.
@@ -79,15 +92,29 @@ impl Network {
 
     /// The same, with the arithmetic given.
     pub fn load_with(file: &Path, arithmetic: Arithmetic) -> Result<Network, LoadError> {
-        Network::from_source(&Source::read(file)?, arithmetic)
+        let source = Source::read(file)?;
+        let network = Network::from_source(&source, arithmetic)?;
+        // The file, and what the graph was on its way, are several times what it is now.
+        drop(source);
+        memory::release_freed();
+        Ok(network)
     }
 
     pub(crate) fn from_source(source: &Source, arithmetic: Arithmetic) -> Result<Network, LoadError> {
         let integers = if arithmetic == Arithmetic::Integers { source.parse_integers() } else { None };
         if let Some(parsed) = integers {
             match parsed.and_then(|(model, mixes_rows)| Network::try_model(source, model, mixes_rows)) {
-                Ok(network) => return Ok(Network { arithmetic, ..network }),
+                Ok(mut network) => {
+                    network.arithmetic = arithmetic;
+                    return Ok(network);
+                }
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
+            }
+        }
+        if let Some(parsed) = source.parse_recurrent() {
+            match parsed.and_then(|model| Network::try_model(source, model, source.mixes_rows)) {
+                Ok(network) => return Ok(network),
+                Err(error) => tracing::warn!(%error, "recurrent layers are tract's"),
             }
         }
         Network::try_model(source, source.parse()?, source.mixes_rows)
@@ -124,6 +151,7 @@ impl Network {
                 largest: 1,
                 free,
                 longest_node_ns: AtomicU64::new(0),
+                _memory: Returned,
             };
             match network.try_out() {
                 Ok(()) if network.batched || !stackable => return Ok(network),
@@ -148,11 +176,13 @@ impl Network {
             ports,
             outputs: self.outputs.clone(),
             plans: Plans::plain(model),
-            batched: self.batched,
+            // As the file has it, rows of a batch may change each other's grids, which our own operators keep apart.
+            batched: self.batched && !source.mixes_rows,
             arithmetic: Arithmetic::Floats,
             largest: cut::MAX_ROWS,
             free: self.free,
             longest_node_ns: AtomicU64::new(0),
+            _memory: Returned,
         })
     }
 

@@ -114,7 +114,7 @@ impl Network {
         })?
     }
 
-    fn stack_inputs(&self, requests: &[&[Tensor]], piece: &Piece) -> TractResult<TVec<TValue>> {
+    pub(super) fn stack_inputs(&self, requests: &[&[Tensor]], piece: &Piece) -> TractResult<TVec<TValue>> {
         let mut inputs = tvec!();
         for (index, (port, datum_type)) in self.ports.inputs.iter().zip(&self.ports.types).enumerate() {
             let mut shape = requests[piece[0].request][index].shape.clone();

@@ -2,6 +2,7 @@
 //! scans): counted once, and held once by all plans of a network.
 
 use crate::ops::integers::Integers;
+use crate::ops::recurrent::Recurrent;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tract_onnx::prelude::*;
@@ -68,22 +69,26 @@ pub(super) struct Count {
 impl Count {
     /// Adds the constants of a graph.
     pub(super) fn add(&mut self, model: &TypedModel) {
-        for node in model.nodes() {
-            if let Some(constant) = node.op_as::<Const>() {
-                self.add_tensor(constant.val());
-            } else if let Some(product) = node.op_as::<OptMatMul>() {
-                for operand in operands(product) {
-                    let address = operand.downcast_ref::<EagerPackedInput>().map(|packed| Arc::as_ptr(&packed.packed).addr());
-                    self.add_sized(address, operand.exotic_fact());
-                }
-            } else if let Some(integers) = node.op_as::<Integers>() {
-                let (address, bytes) = integers.weights();
-                if self.seen.insert(address) {
-                    self.bytes += bytes;
-                }
-            } else if let Some(scan) = node.op_as::<OptScan>() {
-                self.add(scan.plan.model());
+        model.nodes().iter().for_each(|node| self.add_node(node));
+    }
+
+    /// Adds the constants of a node.
+    pub(super) fn add_node(&mut self, node: &TypedNode) {
+        if let Some(constant) = node.op_as::<Const>() {
+            self.add_tensor(constant.val());
+        } else if let Some(product) = node.op_as::<OptMatMul>() {
+            for operand in operands(product) {
+                let address = operand.downcast_ref::<EagerPackedInput>().map(|packed| Arc::as_ptr(&packed.packed).addr());
+                self.add_sized(address, operand.exotic_fact());
             }
+        } else if let Some((address, bytes)) =
+            node.op_as::<Integers>().map(Integers::weights).or_else(|| node.op_as::<Recurrent>().map(Recurrent::weights))
+        {
+            if self.seen.insert(address) {
+                self.bytes += bytes;
+            }
+        } else if let Some(scan) = node.op_as::<OptScan>() {
+            self.add(scan.plan.model());
         }
     }
 

@@ -5,6 +5,7 @@ mod elements;
 mod half;
 pub(crate) mod integers;
 mod names;
+mod recurrent;
 mod sizes;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -67,7 +68,9 @@ impl Source {
             return Err(LoadError::invalid(file, "it names no ONNX operator set, so it is cut short", "copy or export it again"));
         }
         elements::normalise(file, graph)?;
-        names::check(file, graph, |op| integers::expands(op) || (FRAMEWORK.op_register.0.contains_key(op) && !integers::is_own(op)))?;
+        names::check(file, graph, |op| {
+            integers::expands(op) || recurrent::expands(op) || (FRAMEWORK.op_register.0.contains_key(op) && !integers::is_own(op))
+        })?;
         sizes::check(file, graph)?;
         let initialised: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
         let inputs = graph.input.iter().filter(|i| !initialised.contains(i.name.as_str()));
@@ -93,25 +96,54 @@ impl Source {
         &self.file
     }
 
-    /// tract's graph of it, before any analysis: as the file has it, but for what tract does not know.
+    /// Tells each operator by its name, those of bodies included, with the domain where it is not ONNX's own.
+    pub(crate) fn operators(&self, tell: &mut dyn FnMut(String)) {
+        let mut each = |node: &NodeProto| {
+            let own = matches!(node.domain.as_str(), "" | "ai.onnx");
+            tell(if own { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) });
+            false
+        };
+        self.proto.graph.iter().for_each(|graph| _ = any_node(graph, &mut each));
+    }
+
+    /// tract's graph of it, before any analysis: as the file has it, but for what tract does not know or misreads.
     pub(crate) fn parse(&self) -> Result<InferenceModel, LoadError> {
         let mut proto = self.proto.clone();
-        proto.graph.iter_mut().for_each(integers::expand);
+        proto.graph.iter_mut().for_each(|graph| {
+            recurrent::complete(graph);
+            integers::expand(graph);
+        });
         self.parse_proto(&proto)
     }
 
-    /// The same with all that is quantized computed on integers, and whether rows of a batch still mix; none where nothing is.
+    /// The same with recurrent layers as operators of our own; none where it holds none.
+    pub(crate) fn parse_recurrent(&self) -> Option<Result<InferenceModel, LoadError>> {
+        let proto = self.rewritten(|graph| recurrent::rewrite(graph, recurrent::Products::Floats).then(|| integers::expand(graph)))?;
+        Some(self.parse_proto(&proto))
+    }
+
+    /// The same with all that is quantized computed on integers, too, and whether rows of a batch still mix; none where nothing is.
     pub(crate) fn parse_integers(&self) -> Option<Result<(InferenceModel, bool), LoadError>> {
-        let mut proto = self.proto.clone();
-        // A file that confuses the passes is served as it is.
-        let opset = opset(&proto);
-        let rewritten = caught(|| proto.graph.as_mut().and_then(|graph| integers::rewrite(graph, opset))).unwrap_or_else(|panic| {
-            tracing::warn!(file = %self.file.display(), panic, "the passes failed");
-            None
+        let opset = opset(&self.proto);
+        let proto = self.rewritten(|graph| {
+            let layers = recurrent::is_quantized(graph);
+            recurrent::rewrite(graph, recurrent::Products::Integers);
+            let rewritten = integers::rewrite(graph, opset);
+            tracing::debug!(file = %self.file.display(), ?rewritten, "computed on integers");
+            (layers || rewritten.is_some()).then_some(())
         })?;
-        tracing::debug!(file = %self.file.display(), ?rewritten, "computed on integers");
         let mixes_rows = proto.graph.as_ref().is_some_and(mixes_rows);
         Some(self.parse_proto(&proto).map(|model| (model, mixes_rows)))
+    }
+
+    /// The file's graph after passes; none where they have nothing to do. A file that confuses them is served as it is.
+    fn rewritten(&self, passes: impl FnOnce(&mut GraphProto) -> Option<()>) -> Option<ModelProto> {
+        let mut proto = self.proto.clone();
+        let done = caught(|| proto.graph.as_mut().and_then(passes)).unwrap_or_else(|panic| {
+            tracing::warn!(file = %self.file.display(), panic, "the passes failed");
+            None
+        });
+        done.map(|()| proto)
     }
 
     fn parse_proto(&self, proto: &ModelProto) -> Result<InferenceModel, LoadError> {

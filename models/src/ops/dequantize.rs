@@ -1,7 +1,8 @@
 //! DequantizeLinear: integers to f32, exactly as ONNX says: `(x - zero point) * scale`. Behind a QuantizeLinear of the same grid
 //! it becomes [`FakeQuantize`]; on weights it becomes a constant.
 
-use super::grid::{self, Grid};
+use super::computed_grid::OnComputedGrid;
+use super::grid::{self, Along, Grid};
 use super::{FakeQuantize, Quantize};
 use hearth_kernels::quant;
 use tract_onnx::model::ParsingContext;
@@ -98,12 +99,12 @@ impl TypedOp for Dequantize {
 
 /// Builds the operator from its node.
 pub(crate) fn dequantize_linear(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    Ok((expand(DequantizeLinear { axis: grid::axis(node)?, has_zero: grid::has_zero(node) }), vec![]))
+    Ok((expand(DequantizeLinear { along: Along::of(node)?, has_zero: grid::has_zero(node) }), vec![]))
 }
 
 #[derive(Debug, Clone)]
 struct DequantizeLinear {
-    axis: i64,
+    along: Along,
     has_zero: bool,
 }
 
@@ -124,10 +125,16 @@ impl Expansion for DequantizeLinear {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let scale = grid::constant(model, inputs[1], "scale")?;
-        let zero = if self.has_zero { Some(grid::constant(model, inputs[2], "zero point")?) } else { None };
         let fact = model.outlet_fact(inputs[0])?;
-        let op = Dequantize(Grid::new(&scale, zero.as_deref(), fact.datum_type, self.axis, fact.rank())?);
-        super::wire(prefix, model, op, inputs[0])
+        match grid::constants(model, inputs)? {
+            Some((scale, zero)) => {
+                let op = Dequantize(Grid::new(&scale, zero.as_deref(), fact.datum_type, self.along, fact.rank())?);
+                super::wire(prefix, model, op, inputs[0])
+            }
+            None => {
+                let integer = fact.datum_type;
+                model.wire_node(prefix, OnComputedGrid { quantizes: false, along: self.along, integer }, inputs)
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The grid of a quantized tensor: scales and zero points, for the whole tensor or along one axis, and the range of its integers.
+//! The grid of a quantized tensor: scales and zero points, for the whole tensor, along one axis, or for blocks along one, and the
+//! range of its integers.
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -8,12 +9,14 @@ use tract_onnx::tract_core::internal::*;
 /// Source: ONNX operators QuantizeLinear and DequantizeLinear, versions 10 to 21.
 #[derive(Debug, Clone)]
 pub(crate) struct Grid {
-    /// One scale, or one for each index along the axis.
+    /// One scale, or one for each index along the axis, or, with blocks, one for each block at each place of the other axes.
     pub(crate) scales: Arc<[f32]>,
     /// As many zero points.
     pub(crate) zeros: Arc<[i32]>,
     /// The axis; `None` where one scale serves the whole tensor.
     pub(crate) axis: Option<usize>,
+    /// Neighbours along the axis that share a scale; 0 without blocks.
+    block: usize,
     /// Type of the integers.
     pub(crate) integer: DatumType,
     /// Least integer.
@@ -25,23 +28,29 @@ pub(crate) struct Grid {
 impl PartialEq for Grid {
     fn eq(&self, other: &Grid) -> bool {
         let bits = |grid: &Grid| grid.scales.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
-        self.integer == other.integer && self.axis == other.axis && self.zeros == other.zeros && bits(self) == bits(other)
+        self.integer == other.integer
+            && self.axis == other.axis
+            && self.block == other.block
+            && self.zeros == other.zeros
+            && bits(self) == bits(other)
     }
 }
 
 impl Eq for Grid {}
 
 impl Grid {
-    /// The grid that a node's constant scale and zero point describe, for a tensor of this rank.
-    pub(crate) fn new(scale: &Tensor, zero: Option<&Tensor>, integer: DatumType, axis: i64, rank: usize) -> TractResult<Grid> {
+    /// The grid that a scale and a zero point describe, for a tensor of this rank.
+    pub(crate) fn new(scale: &Tensor, zero: Option<&Tensor>, integer: DatumType, along: Along, rank: usize) -> TractResult<Grid> {
         let scales = scale.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
         let zeros = match zero {
             Some(zero) => zero.cast_to::<i32>()?.try_as_plain_ram()?.as_slice::<i32>()?.to_vec(),
             None => vec![0; scales.len()],
         };
         ensure!(zeros.len() == scales.len(), "{} scales but {} zero points", scales.len(), zeros.len());
-        ensure!(scale.rank() <= 1, "scales of rank {} (blocks): only one scale, or one for each index of an axis", scale.rank());
-        let axis = if scales.len() == 1 {
+        let Along { axis, block } = along;
+        ensure!(block > 0 || scale.rank() <= 1, "scales of rank {} without block_size", scale.rank());
+        ensure!(block == 0 || scale.rank() == rank, "blocks of {block} with scales of rank {} for a tensor of rank {rank}", scale.rank());
+        let axis = if scales.len() == 1 && block == 0 {
             None
         } else {
             let from_front = if axis < 0 { axis + rank as i64 } else { axis };
@@ -60,7 +69,26 @@ impl Grid {
             DatumType::I32 => (i32::MIN, i32::MAX),
             other => bail!("quantization to {other:?}: only 8 and 16 bit integers, and i32 to dequantize"),
         };
-        Ok(Grid { scales: scales.into(), zeros: zeros.into(), axis, integer, low, high })
+        Ok(Grid { scales: scales.into(), zeros: zeros.into(), axis, block, integer, low, high })
+    }
+
+    /// [`runs`](Grid::runs) for scales of blocks: those of a shape that is this one but for the axis.
+    fn blocks(&self, shape: &[usize], axis: usize, mut f: impl FnMut(std::ops::Range<usize>, f32, i32)) -> TractResult<()> {
+        let (size, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+        let (outer, count) = (shape[..axis].iter().product::<usize>(), size.div_ceil(self.block));
+        ensure!(
+            self.scales.len() == outer * count * inner,
+            "{} scales for blocks of {} along axis {axis} of {shape:?}",
+            self.scales.len(),
+            self.block
+        );
+        for (index, start) in (0..outer * size * inner).step_by(inner.max(1)).enumerate() {
+            let scales = (index / size * count + index % size / self.block) * inner;
+            for at in 0..inner {
+                f(start + at..start + at + 1, self.scales[scales + at], self.zeros[scales + at]);
+            }
+        }
+        Ok(())
     }
 
     /// Calls `f` with the range of each run of elements that share a scale, with that scale and zero point.
@@ -70,6 +98,9 @@ impl Grid {
             f(0..volume, self.scales[0], self.zeros[0]);
             return Ok(());
         };
+        if self.block > 0 {
+            return self.blocks(shape, axis, f);
+        }
         ensure!(shape.get(axis) == Some(&self.scales.len()), "{} scales along axis {axis} of shape {shape:?}", self.scales.len());
         let run: usize = shape[axis + 1..].iter().product();
         for (index, start) in (0..volume).step_by(run.max(1)).enumerate() {
@@ -80,11 +111,21 @@ impl Grid {
     }
 }
 
-/// The axis attribute, and a refusal of what is not served.
-pub(crate) fn axis(node: &NodeProto) -> TractResult<i64> {
-    let block = node.get_attr_opt::<i64>("block_size")?.unwrap_or(0);
-    ensure!(block == 0, "{} with blocks of {block}: only per tensor or per axis", node.op_type);
-    Ok(node.get_attr_opt("axis")?.unwrap_or(1))
+/// Along what scales differ: attributes of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Along {
+    /// Counted from the end where it is negative.
+    pub(crate) axis: i64,
+    /// Neighbours that share a scale; 0 without blocks.
+    pub(crate) block: usize,
+}
+
+impl Along {
+    pub(crate) fn of(node: &NodeProto) -> TractResult<Along> {
+        let block = node.get_attr_opt::<i64>("block_size")?.unwrap_or(0);
+        let block = usize::try_from(block).ok().with_context(|| format!("{} with blocks of {block}", node.op_type))?;
+        Ok(Along { axis: node.get_attr_opt("axis")?.unwrap_or(1), block })
+    }
 }
 
 /// Whether a node has a zero point; an optional input may be present with an empty name.
@@ -92,13 +133,17 @@ pub(crate) fn has_zero(node: &NodeProto) -> bool {
     node.input.get(2).is_some_and(|name| !name.is_empty())
 }
 
-/// The constant behind an input.
-pub(crate) fn constant(model: &TypedModel, outlet: OutletId, what: &str) -> TractResult<Arc<Tensor>> {
-    model
-        .outlet_fact(outlet)?
-        .konst
-        .clone()
-        .with_context(|| format!("the {what} is computed by the graph; only a constant one is supported"))
+/// A scale, and a zero point where there is one.
+type Constants = (Arc<Tensor>, Option<Arc<Tensor>>);
+
+/// The constants behind the scale and the zero point of a node, if they are known before the graph runs.
+pub(crate) fn constants(model: &TypedModel, inputs: &[OutletId]) -> TractResult<Option<Constants>> {
+    let constants = inputs[1..].iter().map(|outlet| Ok(model.outlet_fact(*outlet)?.konst.clone())).collect::<TractResult<Vec<_>>>()?;
+    Ok(match constants.as_slice() {
+        [Some(scale)] => Some((scale.clone(), None)),
+        [Some(scale), Some(zero)] => Some((scale.clone(), Some(zero.clone()))),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -107,10 +152,23 @@ mod tests {
 
     #[test]
     fn runs_follow_the_axis() {
-        let grid = Grid::new(&tensor1(&[1f32, 2.]), Some(&tensor1(&[3u8, 4])), DatumType::U8, -2, 3).unwrap();
+        let grid = Grid::new(&tensor1(&[1f32, 2.]), Some(&tensor1(&[3u8, 4])), DatumType::U8, Along { axis: -2, block: 0 }, 3).unwrap();
         let mut seen = vec![];
         grid.runs(&[2, 2, 3], |range, scale, zero| seen.push((range, scale, zero))).unwrap();
         assert_eq!(seen, [(0..3, 1., 3), (3..6, 2., 4), (6..9, 1., 3), (9..12, 2., 4)]);
         assert!(grid.runs(&[2, 3, 3], |_, _, _| ()).is_err());
+    }
+
+    #[test]
+    fn blocks_may_be_cut_short() {
+        let scales = tensor2(&[[1f32, 2.], [3., 4.]]);
+        let mut seen = vec![];
+        let grid = Grid::new(&scales, None, DatumType::I8, Along { axis: 1, block: 2 }, 2).unwrap();
+        grid.runs(&[2, 3], |range, scale, _| seen.push((range.start, scale))).unwrap();
+        assert_eq!(seen, [(0, 1.), (1, 1.), (2, 2.), (3, 3.), (4, 3.), (5, 4.)]);
+        let mut seen = vec![];
+        let grid = Grid::new(&scales, None, DatumType::I8, Along { axis: 0, block: 2 }, 2).unwrap();
+        grid.runs(&[3, 2], |range, scale, _| seen.push((range.start, scale))).unwrap();
+        assert_eq!(seen, [(0, 1.), (1, 2.), (2, 1.), (3, 2.), (4, 3.), (5, 4.)]);
     }
 }

@@ -1,12 +1,15 @@
 //! Operators of our own in tract graphs. tract's QuantizeLinear and DequantizeLinear are kept out: its declutter takes what lies
 //! between them for pointwise, which makes attention silently wrong.
 
+mod computed_grid;
 mod dequantize;
 mod fake_quantize;
 mod grid;
 pub(crate) mod integers;
 mod quantize;
+pub(crate) mod recurrent;
 
+use dequantize::Dequantize;
 use fake_quantize::FakeQuantize;
 use grid::Grid;
 use quantize::Quantize;
@@ -19,6 +22,7 @@ pub(crate) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("QuantizeLinear", quantize::quantize_linear);
     onnx.op_register.insert("DequantizeLinear", dequantize::dequantize_linear);
     integers::register(onnx);
+    recurrent::register(onnx);
 }
 
 /// Wires a pointwise operator; on a constant input, whatever its size, it becomes a constant.

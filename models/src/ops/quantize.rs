@@ -1,6 +1,7 @@
 //! QuantizeLinear: f32 to integers, exactly as ONNX says: `saturate(round half to even(x / scale) + zero point)`.
 
-use super::grid::{self, Grid};
+use super::computed_grid::OnComputedGrid;
+use super::grid::{self, Along, Grid};
 use hearth_kernels::quant;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -79,12 +80,12 @@ pub(crate) fn quantize_linear(_: &ParsingContext, node: &NodeProto) -> TractResu
         Ok(Some(datum_type)) => datum_type,
         _ => DatumType::U8,
     };
-    Ok((expand(QuantizeLinear { axis: grid::axis(node)?, has_zero: grid::has_zero(node), integer }), vec![]))
+    Ok((expand(QuantizeLinear { along: Along::of(node)?, has_zero: grid::has_zero(node), integer }), vec![]))
 }
 
 #[derive(Debug, Clone)]
 struct QuantizeLinear {
-    axis: i64,
+    along: Along,
     has_zero: bool,
     /// Type of the output where no zero point tells it.
     integer: DatumType,
@@ -109,12 +110,15 @@ impl Expansion for QuantizeLinear {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let scale = grid::constant(model, inputs[1], "scale")?;
-        let zero = if self.has_zero { Some(grid::constant(model, inputs[2], "zero point")?) } else { None };
-        let integer = zero.as_ref().map_or(self.integer, |zero| zero.datum_type());
+        let integer = if self.has_zero { model.outlet_fact(inputs[2])?.datum_type } else { self.integer };
         let rank = model.outlet_fact(inputs[0])?.rank();
-        let op = Quantize(Grid::new(&scale, zero.as_deref(), integer, self.axis, rank)?);
-        super::wire(prefix, model, op, inputs[0])
+        match grid::constants(model, inputs)? {
+            Some((scale, zero)) => {
+                let op = Quantize(Grid::new(&scale, zero.as_deref(), integer, self.along, rank)?);
+                super::wire(prefix, model, op, inputs[0])
+            }
+            None => model.wire_node(prefix, OnComputedGrid { quantizes: true, along: self.along, integer }, inputs),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Installing: staged inside the store, verified, checked, synced, renamed. Whatever goes wrong on the way leaves nothing.
 
 use super::files::{Staging, disk, sync};
-use super::{Installed, STAGING, Store, StoreError};
+use super::{Installed, STAGING, Store, StoreError, huggingface};
 use crate::check::Refusal;
 use crate::manifest::{self, Manifest};
 use hearth_api::ModelName;
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 /// Where a model comes from.
 #[derive(Debug)]
 pub enum Source {
-    /// A folder with a manifest, or a single .onnx file.
+    /// A folder with a manifest, or as Hugging Face has it, or a single .onnx file.
     Folder(PathBuf),
-    /// Open files with their names relative to the model's folder; `name` for a single .onnx that shall not be called as its
-    /// file is.
+    /// Open files with their names relative to the model's folder; `name` for what has no manifest: a single .onnx that shall
+    /// not be called as its file is, or a folder as Hugging Face has it.
     Files {
         /// The name wished for.
         name: Option<ModelName>,
@@ -127,6 +127,16 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
             _ => Ok(manifest),
         };
     }
+    if huggingface::is_one(&names) {
+        let name = match (wished, source) {
+            (Some(name), _) => name,
+            (None, Source::Folder(path)) => folder_name(path)?,
+            (None, Source::Files { .. }) => {
+                return Err(StoreError::Source("a folder without a manifest.toml needs a name for its model".into()));
+            }
+        };
+        return huggingface::adopt(staging, &names, name);
+    }
     let [file] = names.as_slice() else {
         return Err(StoreError::Source("a model is a folder with a manifest.toml, or a single .onnx file".into()));
     };
@@ -139,6 +149,14 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
     let text = toml::to_string_pretty(&manifest).map_err(|e| StoreError::Source(e.to_string()))?;
     super::files::replace(&staging.join(manifest::FILE_NAME), text.as_bytes())?;
     Ok(manifest)
+}
+
+/// A model's name from that of its folder.
+fn folder_name(folder: &Path) -> Result<ModelName, StoreError> {
+    let real = folder.canonicalize().map_err(disk(folder, "reading"))?;
+    let name = real.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    // What follows the last dot is no ending: all-MiniLM-L6-v2.1 is called that.
+    Manifest::name_from(&format!("{name}.onnx")).map_err(|f| StoreError::Source(f.message))
 }
 
 /// Copies a regular file, as long as it is now; anything else could be read for ever.

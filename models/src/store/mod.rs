@@ -12,6 +12,7 @@
 
 mod error;
 mod files;
+mod huggingface;
 mod install;
 mod versions;
 
@@ -20,6 +21,7 @@ pub use install::Source;
 
 use crate::manifest::Manifest;
 use files::disk;
+use hearth_api::graph::Graph;
 use hearth_api::{ModelName, Point};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -112,6 +114,12 @@ impl Store {
     pub fn save_points(&self, name: &ModelName, version: &str, points: &[Point]) -> Result<(), StoreError> {
         let json = serde_json::to_vec_pretty(points).expect("points are plain data");
         files::replace(&self.folder(name).join(version).join(POINTS), &json)
+    }
+
+    /// What the check of a version found of its graph.
+    pub fn graph(&self, name: &ModelName, version: &str) -> Result<Graph, StoreError> {
+        let directory = self.folder(name).join(version);
+        crate::check::graph(&directory).map_err(disk(&directory.join(crate::check::REPORT), "reading"))
     }
 
     fn folder(&self, name: &ModelName) -> PathBuf {

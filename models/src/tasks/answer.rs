@@ -1,6 +1,6 @@
 //! From outputs to an answer.
 
-use super::Decoded;
+use super::{Decoded, embed};
 use crate::manifest::{AnomalyScore, Task};
 use hearth_api::tensor::{Datatype, Tensor, TensorMetadata, half_to_f32};
 use hearth_api::{Anomaly, Answer, Fault, Label, Reading};
@@ -9,7 +9,7 @@ use hearth_api::{Anomaly, Answer, Fault, Label, Reading};
 pub(super) fn fits(task: &Task, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<(), String> {
     let first = outputs.first().ok_or("the graph has no output")?;
     let row: Option<i64> = first.shape.get(1..).unwrap_or_default().iter().map(|d| (*d >= 0).then_some(*d)).product();
-    if matches!(task, Task::Tensor {}) {
+    if matches!(task, Task::Tensor {} | Task::Embed(_)) {
         return Ok(());
     }
     if first.datatype == Datatype::Bytes || first.datatype == Datatype::Bool {
@@ -37,6 +37,9 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
         }
         return Ok(Answer::Outputs { outputs });
     }
+    if let Task::Embed(embed) = task {
+        return embed::encode(embed, decoded, &outputs);
+    }
     let first = outputs.first().ok_or_else(|| Fault::model_failed("the model gave no output"))?;
     let values = numbers(first)?;
     let rows = first.shape.first().copied().unwrap_or(1).max(1);
@@ -46,7 +49,7 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
     }
     let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
     match task {
-        Task::Tensor {} => unreachable!("answered above"),
+        Task::Tensor {} | Task::Embed(_) => unreachable!("answered above"),
         Task::Classify { labels, softmax, top } => {
             let scores = values.chunks_exact(width).map(|row| if *softmax { normalised(row) } else { row.to_vec() });
             let best =

@@ -1,10 +1,14 @@
 //! Tasks: payloads become the inputs of a network, its outputs become answers, as the manifest says.
 
 mod answer;
+mod embed;
 mod picture;
 mod sound;
 mod tensors;
+mod text;
 mod wav;
+
+pub use text::Tokens;
 
 use crate::LoadError;
 use crate::manifest::{Colour, FILE_NAME, Layout, Manifest, Task};
@@ -27,23 +31,31 @@ enum Source {
     Tensors,
     Picture(picture::Picture),
     Sound(sound::Sound),
+    Text(Box<text::Text>),
 }
 
 /// A payload, read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Decoded {
     /// Inputs of one request, in the order they came; several rows where a recording has several windows.
     pub inputs: Vec<Tensor>,
     /// Names of the outputs asked for; empty for all.
     pub wanted: Vec<String>,
+    /// Of texts: what became of each.
+    pub tokens: Vec<Tokens>,
+    /// One text, picture or recording, not a list of them.
+    pub alone: bool,
 }
 
 impl Codec {
-    /// The codec of a model with this manifest and these inputs and outputs.
-    pub fn new(manifest: &Manifest, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<Codec, LoadError> {
+    /// The codec of the model in `directory`, with this manifest and these inputs and outputs.
+    pub fn load(directory: &Path, manifest: &Manifest, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<Codec, LoadError> {
         let wrong = |what: String, mend: &str| LoadError::invalid(Path::new(FILE_NAME), what, mend);
         let source = match (&manifest.image, &manifest.sound, inputs) {
-            (None, None, _) => Source::Tensors,
+            (None, None, _) => match &manifest.text {
+                Some(text) => Source::Text(Box::new(text::Text::load(directory, text, inputs)?)),
+                None => Source::Tensors,
+            },
             (Some(image), _, [input]) => Source::Picture(picture::Picture::new(image, input).map_err(|w| wrong(w, "correct [image]"))?),
             (_, Some(sound), [input]) => Source::Sound(sound::Sound::new(sound, input).map_err(|w| wrong(w, "correct [sound]"))?),
             _ => {
@@ -52,7 +64,19 @@ impl Codec {
             }
         };
         answer::fits(&manifest.task, inputs, outputs).map_err(|w| wrong(w, "correct [task]"))?;
-        Ok(Codec { task: manifest.task.clone(), source, inputs: inputs.to_vec(), outputs: outputs.to_vec() })
+        let task = match &manifest.task {
+            Task::Embed(embed) => Task::Embed(embed::resolve(embed, outputs).map_err(|w| wrong(w, "correct [task]"))?),
+            task => task.clone(),
+        };
+        Ok(Codec { task, source, inputs: inputs.to_vec(), outputs: outputs.to_vec() })
+    }
+
+    /// Memory that it holds, in bytes; nothing worth counting but a tokenizer.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Text(text) => text.memory_bytes(),
+            Source::Tensors | Source::Picture(_) | Source::Sound(_) => 0,
+        }
     }
 
     /// Reads a payload. What is wrong with it is a `bad-request` or `too-large` that says what would be right.
@@ -61,7 +85,13 @@ impl Codec {
             return Err(Fault::bad_request(format!("the payload is empty; this model takes {}", self.takes())));
         }
         begins_as_said(payload)?;
-        let single = |input| Ok(Decoded { inputs: vec![input], wanted: Vec::new() });
+        let single = |input| Ok(Decoded { inputs: vec![input], alone: true, ..Decoded::default() });
+        if let Source::Text(text) = &self.source
+            && let Some(decoded) = text.decode(payload)?
+        {
+            self.one_row(&decoded)?;
+            return Ok(decoded);
+        }
         match (payload.content_type, &self.source) {
             (ContentType::Json | ContentType::Binary { .. }, _) => {
                 let decoded = tensors::decode(payload, &self.inputs, &self.outputs)?;
@@ -71,6 +101,14 @@ impl Codec {
             (ContentType::Jpeg | ContentType::Png, Source::Picture(picture)) => single(picture.decode(payload)?),
             (ContentType::Wav, Source::Sound(sound)) => single(sound.decode(&payload.bytes)?),
             (other, _) => Err(Fault::bad_request(format!("this model does not take {}; it takes {}", other.as_str(), self.takes()))),
+        }
+    }
+
+    /// A fault of the network on this payload, with what may be behind it.
+    pub fn explain(&self, decoded: &Decoded, fault: Fault) -> Fault {
+        match &self.source {
+            Source::Text(text) => text.explain(decoded, fault),
+            Source::Tensors | Source::Picture(_) | Source::Sound(_) => fault,
         }
     }
 
@@ -101,6 +139,7 @@ impl Codec {
             Source::Tensors => "",
             Source::Picture(_) => "image/jpeg, image/png, ",
             Source::Sound(_) => "audio/wav, ",
+            Source::Text(_) => "text/plain, {\"text\": ...} as application/json, ",
         };
         format!("{own}application/json and application/octet-stream (Open Inference Protocol v2)")
     }

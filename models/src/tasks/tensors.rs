@@ -6,18 +6,23 @@ use hearth_api::{ContentType, Fault, Payload};
 
 /// Reads a JSON or binary payload for these inputs.
 pub(super) fn decode(payload: &Payload, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<Decoded, Fault> {
-    let request = match payload.content_type {
-        ContentType::Binary { header_length: Some(length) } => InferRequest::from_binary(&payload.bytes, length)?,
-        ContentType::Binary { header_length: None } => bare(payload, inputs)?,
-        _ => InferRequest::from_json(&payload.bytes)?,
-    };
+    let request = request(payload, inputs)?;
     if let Some(name) = request.outputs.iter().find(|name| outputs.iter().all(|o| o.name != **name)) {
         let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
         return Err(Fault::bad_request(format!("there is no output {name:?}; the model gives {}", known.join(", "))));
     }
     request.inputs.iter().try_for_each(finite)?;
     let inputs = request.inputs.into_iter().map(|tensor| with_batch(tensor, inputs)).collect();
-    Ok(Decoded { inputs, wanted: request.outputs })
+    Ok(Decoded { inputs, wanted: request.outputs, ..Decoded::default() })
+}
+
+/// Reads a payload as it is, whatever its tensors are.
+pub(super) fn request(payload: &Payload, inputs: &[TensorMetadata]) -> Result<InferRequest, Fault> {
+    match payload.content_type {
+        ContentType::Binary { header_length: Some(length) } => InferRequest::from_binary(&payload.bytes, length),
+        ContentType::Binary { header_length: None } => bare(payload, inputs),
+        _ => InferRequest::from_json(&payload.bytes),
+    }
 }
 
 /// Refuses what no measurement gives: a model would answer it with NaN, or with nonsense.

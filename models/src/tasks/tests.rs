@@ -11,8 +11,12 @@ fn port(shape: &[i64]) -> TensorMetadata {
     TensorMetadata { name: "x".into(), datatype: Datatype::Fp32, shape: shape.to_vec() }
 }
 
+fn new(manifest: &Manifest, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<Codec, LoadError> {
+    Codec::load(Path::new(""), manifest, inputs, outputs)
+}
+
 fn codec(rest: &str, input: &[i64], output: &[i64]) -> Codec {
-    Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap()
+    new(&manifest(rest), &[port(input)], &[port(output)]).unwrap()
 }
 
 const GREY: &str = "task = { kind = \"classify\", labels = [\"a\", \"b\"] }\n[image]\nwidth = 4\nheight = 4\ncolour = \"grey\"\n";
@@ -210,7 +214,7 @@ fn the_binary_form_is_the_json_form() {
 fn the_outputs_asked_for_come_back_alone() {
     let (y, z) = (Tensor::from_f32("y", vec![1], &[1.0]), Tensor::from_f32("z", vec![1], &[2.0]));
     let of = |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Fp32, shape: vec![-1] };
-    let codec = Codec::new(&manifest("task = { kind = \"tensor\" }\n"), &[port(&[-1])], &[of("y"), of("z")]).unwrap();
+    let codec = new(&manifest("task = { kind = \"tensor\" }\n"), &[port(&[-1])], &[of("y"), of("z")]).unwrap();
     let asks = |outputs: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[1],"data":[1]}}],"outputs":{outputs}}}"#);
     let decode = |outputs| codec.decode(&payload(ContentType::Json, asks(outputs).into())).unwrap();
     let outputs = vec![y.clone(), z.clone()];
@@ -236,7 +240,7 @@ fn several_rows_are_not_answered_as_one() {
 }
 
 fn answer(codec: &Codec, outputs: &[f32], shape: Vec<usize>) -> Answer {
-    let decoded = Decoded { inputs: vec![Tensor::from_f32("x", vec![1, 2], &[1.0, 2.0])], wanted: Vec::new() };
+    let decoded = Decoded { inputs: vec![Tensor::from_f32("x", vec![1, 2], &[1.0, 2.0])], ..Decoded::default() };
     codec.encode(&decoded, vec![Tensor::from_f32("y", shape, outputs)]).unwrap()
 }
 
@@ -269,12 +273,12 @@ fn the_strangest_window_speaks_and_a_reconstruction_is_compared() {
 #[test]
 fn a_manifest_that_does_not_fit_the_graph_is_refused() {
     let refused =
-        |rest: &str, input: &[i64], output: &[i64]| Codec::new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
+        |rest: &str, input: &[i64], output: &[i64]| new(&manifest(rest), &[port(input)], &[port(output)]).unwrap_err().to_string();
     assert!(refused(GREY, &[-1, 1, 5, 5], &[-1, 2]).contains("does not hold 16 elements"));
     assert!(refused(GREY, &[-1, 1, 4, 4], &[-1, 3]).contains("2 labels"));
     let bytes = TensorMetadata { datatype: Datatype::Uint8, ..port(&[-1, 1, 4, 4]) };
     let normalised = manifest(&format!("{GREY}mean = [0.5]\n"));
-    assert!(Codec::new(&normalised, &[bytes], &[port(&[-1, 2])]).unwrap_err().to_string().contains("mean and std are for floats"));
+    assert!(new(&normalised, &[bytes], &[port(&[-1, 2])]).unwrap_err().to_string().contains("mean and std are for floats"));
     let anomaly = "task = { kind = \"anomaly\", score = \"output\", threshold = 0.5 }\n";
     assert!(refused(anomaly, &[-1, 4], &[-1, 2]).contains("2 elements a row, not one"));
 }

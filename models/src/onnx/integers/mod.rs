@@ -1,25 +1,29 @@
 //! The front end for quantized graphs: whatever form a file is quantized in, it is brought to one small family of operators on
 //! `i8`, channels last, before tract reads it. Passes over the ONNX graph, each with one subject; none runs anything.
 //!
-//! 1. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.
-//! 2. [`signed`]: `u8` activations and weights become `i8`.
-//! 3. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
-//! 4. [`prune`]: what nobody takes any more goes.
-//! 5. [`tables`]: a function of a product's result goes into the product.
-//! 6. [`transposes`]: a transposition around a product of activations goes into it.
-//! 7. [`layout`]: which operators hold their channels last, and where that changes.
+//! 1. [`blocks`]: MatMulNBits becomes one operator with its bias.
+//! 2. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.
+//! 3. [`layer_norm`]: layer normalisation in parts becomes one operator.
+//! 4. [`signed`]: `u8` activations and weights become `i8`.
+//! 5. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
+//! 6. [`prune`]: what nobody takes any more goes.
+//! 7. [`tables`]: a function of a product's result goes into the product.
+//! 8. [`transposes`]: a transposition around a product of activations goes into it.
+//! 9. [`layout`]: which operators hold their channels last, and where that changes.
 
+mod blocks;
 mod fuse;
+mod layer_norm;
 mod layout;
 pub(crate) mod nodes;
-mod prune;
+pub(super) mod prune;
 mod qoperator;
 mod signed;
 mod tables;
 mod transposes;
-mod view;
+pub(super) mod view;
 
-pub(crate) use qoperator::{expand, expands};
+pub(crate) use qoperator::expands;
 
 use tract_onnx::pb::GraphProto;
 
@@ -37,13 +41,22 @@ pub(crate) fn is_own(operator: &str) -> bool {
     operator.starts_with(nodes::PREFIX)
 }
 
+/// Brings what tract does not know to standard operators, without any other change: the reference.
+pub(crate) fn expand(graph: &mut GraphProto) {
+    blocks::expand(graph);
+    qoperator::expand(graph);
+}
+
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
 pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
-    let quantized = |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear");
+    let quantized =
+        |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear" | "MatMulNBits");
     if !graph.node.iter().any(|node| quantized(&node.op_type)) {
         return None;
     }
-    expand(graph);
+    blocks::settle(graph);
+    qoperator::expand(graph);
+    layer_norm::join(graph);
     signed::shift(graph);
     fuse::fuse(graph, opset);
     prune::prune(graph);
@@ -55,5 +68,7 @@ pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     Some(Rewritten { integer_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })
 }
 
+#[cfg(test)]
+mod attention_tests;
 #[cfg(test)]
 mod tests;

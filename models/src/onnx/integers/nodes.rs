@@ -8,7 +8,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 pub(crate) const PREFIX: &str = "hearth.";
 
 /// A node with these inputs and outputs, named after its first output.
-pub(super) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     NodeProto {
         op_type: operator.into(),
@@ -76,12 +76,12 @@ impl Attributes for NodeProto {
 }
 
 /// A constant of `i8`.
-pub(super) fn bytes(name: &str, dims: &[i64], elements: &[i8]) -> TensorProto {
+pub(crate) fn bytes(name: &str, dims: &[i64], elements: &[i8]) -> TensorProto {
     constant(name, DataType::Int8, dims, elements.iter().map(|e| *e as u8).collect())
 }
 
 /// A constant of `f32`.
-pub(super) fn floats(name: &str, dims: &[i64], elements: &[f32]) -> TensorProto {
+pub(crate) fn floats(name: &str, dims: &[i64], elements: &[f32]) -> TensorProto {
     constant(name, DataType::Float, dims, elements.iter().flat_map(|e| e.to_le_bytes()).collect())
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::GraphProto;
 
 /// Removes them.
-pub(super) fn prune(graph: &mut GraphProto) {
+pub(in crate::onnx) fn prune(graph: &mut GraphProto) {
     let makers: HashMap<&str, usize> =
         graph.node.iter().enumerate().flat_map(|(index, node)| node.output.iter().map(move |name| (name.as_str(), index))).collect();
     let mut wanted: HashSet<String> = HashSet::new();

@@ -7,7 +7,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// See the module.
-pub(super) struct View<'a> {
+pub(in crate::onnx) struct View<'a> {
     pub(super) graph: &'a GraphProto,
     constants: HashMap<&'a str, &'a TensorProto>,
     makers: HashMap<&'a str, usize>,
@@ -38,7 +38,7 @@ pub(super) struct Weights {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(graph: &'a GraphProto) -> View<'a> {
+    pub(in crate::onnx) fn new(graph: &'a GraphProto) -> View<'a> {
         let inputs: HashSet<&str> = graph.input.iter().map(|i| i.name.as_str()).collect();
         let constants =
             graph.initializer.iter().filter(|t| !inputs.contains(t.name.as_str())).map(|t| (t.name.as_str(), t)).collect::<HashMap<_, _>>();
@@ -55,25 +55,25 @@ impl<'a> View<'a> {
         view
     }
 
-    pub(super) fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+    pub(in crate::onnx) fn constant(&self, name: &str) -> Option<&'a TensorProto> {
         self.constants.get(name).copied()
     }
 
     /// The constant behind an input, if it is there and given.
-    pub(super) fn input(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
+    pub(in crate::onnx) fn input(&self, node: &NodeProto, index: usize) -> Option<&'a TensorProto> {
         self.constant(node.input.get(index)?)
     }
 
-    pub(super) fn maker(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
+    pub(in crate::onnx) fn maker(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
         self.makers.get(name).map(|index| (*index, &self.graph.node[*index]))
     }
 
-    pub(super) fn takers(&self, name: &str) -> impl Iterator<Item = (usize, &'a NodeProto)> {
+    pub(in crate::onnx) fn takers(&self, name: &str) -> impl Iterator<Item = (usize, &'a NodeProto)> {
         self.takers.get(name).into_iter().flatten().map(|index| (*index, &self.graph.node[*index]))
     }
 
     /// Whether the graph's caller or the body of a node takes it.
-    pub(super) fn is_kept(&self, name: &str) -> bool {
+    pub(in crate::onnx) fn is_kept(&self, name: &str) -> bool {
         self.kept.contains(name)
     }
 
@@ -85,6 +85,21 @@ impl<'a> View<'a> {
         let mut takers = self.takers(name);
         let only = takers.next()?;
         (takers.next().is_none() && only.1.input[0] == name).then_some(only)
+    }
+
+    /// The node of this kind that alone takes a tensor, as either input.
+    pub(super) fn only_taker_of_kind(&self, name: &str, operator: &str) -> Option<(usize, &'a NodeProto)> {
+        if self.is_kept(name) {
+            return None;
+        }
+        let mut takers = self.takers(name);
+        let only = takers.next().filter(|(_, taker)| taker.op_type == operator)?;
+        takers.next().is_none().then_some(only)
+    }
+
+    /// The Add that alone takes a tensor, and what it adds.
+    pub(super) fn sum_with(&self, name: &str) -> Option<(usize, &'a str)> {
+        self.only_taker_of_kind(name, "Add").map(|(index, add)| (index, other(add, name)))
     }
 
     /// The one constant scale of a Q or DQ node and its zero point, if that is of `i8`.
@@ -147,6 +162,12 @@ impl<'a> View<'a> {
         let zero = |index: usize| zero_points.get(index.min(zero_points.len().saturating_sub(1))).copied().unwrap_or(0);
         Some(integers.iter().enumerate().map(|(i, q)| (q - zero(i)) as f32 * at(&scales, i)).collect())
     }
+}
+
+/// The other input of a node that has two.
+pub(super) fn other<'a>(node: &'a NodeProto, name: &str) -> &'a str {
+    let place = usize::from(node.input.first().is_some_and(|first| first == name));
+    node.input.get(place).map_or("", String::as_str)
 }
 
 fn keep_body<'a>(body: &'a GraphProto, kept: &mut HashSet<&'a str>) {

@@ -132,12 +132,8 @@ impl Compute for Conv {
         with_memory(|memory| {
             let scratch = (&mut memory.scratch, &mut memory.padding);
             match (self.finish.requantize(), self.finish.float()) {
-                (Some(finish), _) => {
-                    self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<i8>()?, scratch)
-                }
-                (_, Some(finish)) => {
-                    self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<f32>()?, scratch)
-                }
+                (Some(finish), _) => self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<i8>()?, scratch),
+                (_, Some(finish)) => self.filters.run(x, [height, width], self.zero_point, &finish, plain.as_slice_mut::<f32>()?, scratch),
                 (None, None) => bail!("a convolution without a finish"),
             }
         })

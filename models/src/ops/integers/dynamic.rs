@@ -60,6 +60,37 @@ impl DynamicLinear {
     }
 }
 
+/// Rows of an item at most for all items to be multiplied at once: products of few rows wait for the weights.
+const FEW_ROWS: usize = 4;
+
+impl DynamicLinear {
+    /// All items in one product, whose sums are finished afterwards, each item's by its own grid.
+    fn together(&self, x: &[f32], size: usize, out: &mut [f32], memory: &mut Memory) {
+        let Memory { scratch, item: integers, sums, offset: zero_points, scale: scales, .. } = memory;
+        let (depth, outputs) = (self.weights.depth(), self.weights.outputs());
+        integers.resize(x.len(), 0);
+        zero_points.clear();
+        scales.clear();
+        for (item, integers) in x.chunks_exact(size).zip(integers.chunks_exact_mut(size)) {
+            let grid = quant::dynamic_quantize::<i8>(item, integers);
+            zero_points.push(grid.zero_point());
+            scales.push(grid.scale());
+        }
+        sums.resize(out.len(), 0);
+        let rows = linear::Matrix::new(integers, x.len() / depth, depth, depth);
+        linear::multiply(&self.weights, 0..outputs, &rows, &linear::Raw { bias: &[] }, sums, outputs, scratch);
+        let Outputs { scale, bias, sums: weights } = &self.outputs;
+        let rows = out.chunks_exact_mut(outputs).zip(sums.chunks_exact(outputs));
+        for (row, (out, sums)) in rows.enumerate() {
+            let item = row * depth / size;
+            let (zero_point, step) = (zero_points[item], scales[item]);
+            for ((((out, sum), weights), scale), bias) in out.iter_mut().zip(sums).zip(weights).zip(scale).zip(bias) {
+                *out = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
+            }
+        }
+    }
+}
+
 impl Compute for DynamicLinear {
     fn name(&self) -> &'static str {
         "DynamicLinear"
@@ -82,6 +113,10 @@ impl Compute for DynamicLinear {
             return Ok(());
         }
         let (size, out_size) = (x.len() / items, out.len() / items);
+        if size <= FEW_ROWS * depth {
+            with_memory(|memory| self.together(x, size, out, memory));
+            return Ok(());
+        }
         with_memory(|memory| {
             for (item, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)) {
                 self.outputs.with_item(item, memory, |item, _, finish, (scratch, _)| {

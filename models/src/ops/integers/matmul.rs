@@ -4,9 +4,9 @@
 use super::layout::transpose_matrix;
 use super::{Compute, Memory, byte, sizes, with_memory};
 use crate::onnx::integers::nodes::Attributes as _;
+use hearth_kernels::InstructionSet;
 use hearth_kernels::float::{self, Right, multiply_pair};
 use hearth_kernels::linear::{self, Float, Requantize, Weights};
-use hearth_kernels::InstructionSet;
 use std::slice::from_ref;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::broadcast::multi_broadcast;
@@ -50,7 +50,9 @@ impl MatMul {
 
     /// The shape of the product, before it is transposed.
     fn product<T: DimLike>(&self, left: &[T], right: &[T]) -> TractResult<TVec<T>> {
-        let ([.., rows, depth], [.., other, columns]) = (left, right) else { bail!("a product of ranks {} and {}", left.len(), right.len()) };
+        let ([.., rows, depth], [.., other, columns]) = (left, right) else {
+            bail!("a product of ranks {} and {}", left.len(), right.len())
+        };
         ensure!(depth == other, "a product of depths {depth} and {other}");
         let mut shape = multi_broadcast(&[&left[..left.len() - 2], &right[..right.len() - 2]])?;
         shape.extend([rows.clone(), columns.clone()]);
@@ -152,7 +154,11 @@ impl MatMul {
         let (zero_points, scratch) = match &self.becomes {
             Becomes::Sums => {
                 let (a, b) = (&a.as_slice::<f32>()?[left_at..], &b.as_slice::<f32>()?[right_at..]);
-                let b = if by_columns { Right::transposed(b, depth, columns, right[1].max(depth)) } else { Right::new(b, depth, columns, right[0].max(columns)) };
+                let b = if by_columns {
+                    Right::transposed(b, depth, columns, right[1].max(depth))
+                } else {
+                    Right::new(b, depth, columns, right[0].max(columns))
+                };
                 let (a, finish) = (float::Matrix::new(a, rows, depth, left[0].max(depth)), float::Finish::default());
                 let out = &mut out.as_slice_mut::<f32>()?[out_at..];
                 multiply_pair(InstructionSet::best(), &a, &b, &finish, out, made[0].max(columns), &mut memory.floats);

@@ -1,6 +1,7 @@
 //! The operators on integers that `onnx::integers` brings quantized graphs to. Each computes one output from tensors of `i8`, with
 //! its weights in itself, packed for this CPU; tract sees a node with shapes, and never the weights.
 
+mod blocks;
 mod convolution;
 mod dynamic;
 mod finish;
@@ -137,6 +138,7 @@ pub(super) fn register(onnx: &mut Onnx) {
         "hearth.MatMul" => matmul::MatMul::new,
         "hearth.Softmax" => normalisation::Softmax::new,
         "hearth.LayerNorm" => normalisation::LayerNorm::new,
+        "hearth.BlockLinear" => blocks::BlockLinear::new,
         "hearth.DynamicConv" => dynamic::DynamicConv::new,
         "hearth.DynamicLinear" => dynamic::DynamicLinear::new,
         "hearth.Sum" => pairwise::Pairwise::sum,
@@ -195,11 +197,14 @@ fn sizes(node: &NodeProto, name: &str) -> TVec<usize> {
 struct Memory {
     scratch: hearth_kernels::linear::Scratch,
     floats: hearth_kernels::float::Scratch,
+    blocks: (hearth_kernels::int4::QuantizedRows, hearth_kernels::int4::Scratch),
     padding: Vec<i8>,
     /// An item quantized as it comes, and what its grid makes of offsets and scales.
     item: Vec<i8>,
     offset: Vec<i32>,
     scale: Vec<f32>,
+    /// Sums of products that are finished later.
+    sums: Vec<i32>,
     /// Floats between two steps of a computation.
     values: Vec<f32>,
     results: Vec<f32>,

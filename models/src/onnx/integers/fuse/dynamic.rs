@@ -2,9 +2,9 @@
 //! the product with the scales, and the bias after it, are one operator from `f32` to `f32`.
 
 use super::super::nodes::{Attributes as _, bytes, node, to_floats, to_integers};
+use super::super::view::{Weights, other};
 use super::products::{Matrix, with_filters};
 use super::{Fuser, with_list};
-use crate::onnx::integers::view::Weights;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{NodeProto, TensorProto};
 
@@ -34,32 +34,22 @@ impl<'a> Fuser<'a> {
             _ => None,
         };
         // The scale of the activations times that of the weights.
-        let (cast, float) = self.next(&old.output[0], "Cast")?;
-        let (product, real) = self.next(&float.output[0], "Mul")?;
+        let (cast, float) = view.only_taker_of_kind(&old.output[0], "Cast")?;
+        let (product, real) = view.only_taker_of_kind(&float.output[0], "Mul")?;
         let (_, scales) = view.maker(other(real, &float.output[0])).filter(|(_, maker)| maker.op_type == "Mul")?;
         let scale = one_each(self.constant(other(scales, x_scale))?)?;
         let mut gone = vec![cast, product];
         let (mut bias, mut result) = (vec![0.0; outputs], &real.output[0]);
-        if let Some((index, add)) = self.next(result, "Add")
-            && let Some(constant) = self.constant(other(add, result)).and_then(one_each)
+        if let Some((index, other)) = view.sum_with(result)
+            && let Some(constant) = self.constant(other).and_then(one_each)
         {
             gone.push(index);
-            (bias, result) = (constant, &add.output[0]);
+            (bias, result) = (constant, &view.graph.node[index].output[0]);
         }
         self.gone.extend(gone);
         let mut new = with_list(with_list(node(operator, &[&quantize.input[0]], &[result]), "scale", &scale), "bias", &bias);
         new.attribute.extend(filters.attribute);
         self.emit(matrix.with_zero_points(new))
-    }
-
-    /// The node of this kind that alone takes a tensor, as either input.
-    fn next(&self, name: &str, operator: &str) -> Option<(usize, &'a NodeProto)> {
-        if self.view.is_kept(name) {
-            return None;
-        }
-        let mut takers = self.view.takers(name);
-        let only = takers.next().filter(|(_, taker)| taker.op_type == operator)?;
-        takers.next().is_none().then_some(only)
     }
 
     /// A constant list of floats; a Reshape, which exporters put before a bias, leaves the list as it is.
@@ -70,12 +60,6 @@ impl<'a> Fuser<'a> {
         let (_, reshape) = self.view.maker(name).filter(|(_, maker)| maker.op_type == "Reshape")?;
         to_floats(self.view.input(reshape, 0)?)
     }
-}
-
-/// The other input of a node that has two.
-fn other<'a>(node: &'a NodeProto, name: &str) -> &'a str {
-    let place = usize::from(node.input.first().is_some_and(|first| first == name));
-    node.input.get(place).map_or("", String::as_str)
 }
 
 /// Integer weights as `i8`, without scales of their own.
