@@ -1,11 +1,14 @@
 //! Measures the float products on this machine, one thread: `cargo run --release -p hearth-kernels --example floats`. What it
 //! prints was measured in that run.
 
+mod shared;
+
 use hearth_kernels::InstructionSet;
 use hearth_kernels::float::{Finish, Matrix, Right, Scratch, Weights, multiply, multiply_pair};
 use hearth_kernels::recurrent::{Function, Gru, Lstm};
+use shared::shortest;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn main() {
     let set = InstructionSet::best();
@@ -47,18 +50,6 @@ fn main() {
         let pace = |time: Duration| time.as_secs_f64() * 1e9 / units as f64;
         println!("{units:<24} {:>10.2} {:>12.2}  ns a unit", pace(of_lstm), pace(of_gru));
     }
-}
-
-/// Shortest time of one call, over a quarter of a second.
-fn shortest(mut call: impl FnMut()) -> Duration {
-    let start = Instant::now();
-    let mut shortest = Duration::MAX;
-    while start.elapsed() < Duration::from_millis(250) {
-        let call_start = Instant::now();
-        call();
-        shortest = shortest.min(call_start.elapsed());
-    }
-    shortest
 }
 
 /// Floats without a pattern, the same in each run.

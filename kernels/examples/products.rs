@@ -2,11 +2,13 @@
 //! prints was measured in that run: with numbers spread as those of networks are, half of the activations at the lowest and most
 //! weights small, and with any numbers, where AVX2 has to widen most steps.
 
+mod shared;
+
 use hearth_kernels::convolution::{Convolution, Shape};
 use hearth_kernels::linear::{Matrix, Requantize, Scratch, Weights, multiply};
 use hearth_kernels::{InstructionSet, Windows, int4};
+use shared::shortest;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 fn main() {
     println!("{:<24} {:>16} {:>16}", "rows x depth x outputs", "GMAC/s: usual", "any numbers");
@@ -91,18 +93,6 @@ fn rectified(length: usize) -> Vec<i8> {
 /// Bytes around zero, nearly normally distributed.
 fn bell(length: usize) -> Vec<i8> {
     noise(length * 4).chunks_exact(4).map(|four| (four.iter().map(|&byte| f32::from(byte)).sum::<f32>() / 4.0) as i8).collect()
-}
-
-/// Shortest time of one call, over a quarter of a second.
-fn shortest(mut call: impl FnMut()) -> Duration {
-    let start = Instant::now();
-    let mut shortest = Duration::MAX;
-    while start.elapsed() < Duration::from_millis(250) {
-        let call_start = Instant::now();
-        call();
-        shortest = shortest.min(call_start.elapsed());
-    }
-    shortest
 }
 
 /// Bytes without a pattern, the same in each run.

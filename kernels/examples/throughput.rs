@@ -1,6 +1,8 @@
 //! Measures the kernels on this machine, the scalar code against what dispatch chooses: `cargo run --release -p hearth-kernels
 //! --example throughput`. What it prints was measured in that run.
 
+mod shared;
+
 use hearth_kernels::depthwise::{Weights, depthwise};
 use hearth_kernels::image::{normalise_chw_on, normalise_hwc_on, normalise_quantize_chw_on, normalise_quantize_hwc_on, resize_bilinear_on};
 use hearth_kernels::linear::{Float, Requantize};
@@ -8,22 +10,10 @@ use hearth_kernels::pointwise::{
     Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_columns_on, softmax_on,
 };
 use hearth_kernels::pooling::{Average, average_on, max_on};
-use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on, quantize_rows_on};
+use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on};
 use hearth_kernels::{InstructionSet, Pool, Windows, sound};
+use shared::shortest;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
-
-/// Shortest time of one call, over a quarter of a second.
-fn shortest(mut call: impl FnMut()) -> Duration {
-    let start = Instant::now();
-    let mut shortest = Duration::MAX;
-    while start.elapsed() < Duration::from_millis(250) {
-        let call_start = Instant::now();
-        call();
-        shortest = shortest.min(call_start.elapsed());
-    }
-    shortest
-}
 
 /// One line: nanoseconds for each of `items`, scalar, dispatched, and the ratio.
 fn compare(what: &str, items: usize, mut call: impl FnMut(InstructionSet)) {
@@ -147,10 +137,7 @@ fn main() {
     compare("fake_quantize, value", source.len(), |set| fake_quantize_on(set, black_box(&mut floats), grid));
 
     compare("extent, value", source.len(), |set| _ = black_box(extent_on(set, black_box(&source))));
-    let (rows, mut scales) = (&source[..source.len() / 384 * 384], vec![0.0; source.len() / 384]);
-    compare("quantize rows of 384, value", rows.len(), |set| {
-        quantize_rows_on(set, black_box(rows), 384, black_box(&mut out[..rows.len()]), &mut scales);
-    });
+    let rows = &source[..source.len() / 384 * 384];
     let norm = LayerNorm { scale: &source[..384], bias: &source[384..768], epsilon: 1e-12 };
     compare("layer norm of 384, value", rows.len(), |set| {
         layer_normalise_on(set, black_box(rows), &norm, black_box(&mut floats[..rows.len()]));

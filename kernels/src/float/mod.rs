@@ -4,7 +4,7 @@
 //! A result is one chain of multiply-adds over the depth, from the first to the last, that starts from the bias: whatever the
 //! other rows and outputs are, and however many, it has the same bits on one instruction set. Multiply-adds are fused with AVX2
 //! and NEON and rounded twice in the scalar code, so sets differ in the last bits. With `u = 2^-24` and depth `n`, a result
-//! before its activation is within `(2 n + 2) u * (|start| + sum |row| |weight|)` of the exact one.
+//! is within `(2 n + 2) u * (|start| + sum |row| |weight|)` of the exact one.
 //!
 //! Rows are read where they lie. A block of the depth of a panel of weights stays in the first-level cache while all rows of a
 //! block run over it; few rows run over several panels at once, for enough sums that do not wait for each other.
@@ -25,7 +25,6 @@ pub use weights::Weights;
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
-use crate::pointwise::{Activation, activate_on};
 use std::ops::Range;
 
 /// Outputs at a multiple of which the work of [`multiply`] may be divided.
@@ -65,18 +64,16 @@ fn reaches(length: usize, count: usize, depth: usize, stride: usize) -> bool {
     count == 0 || depth == 0 || (count - 1).checked_mul(stride).and_then(|last| last.checked_add(depth)).is_some_and(|end| end <= length)
 }
 
-/// What a product starts from and ends in.
+/// What a product starts from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Finish<'a> {
     /// What the sums start from: empty, or one for each output.
     pub bias: &'a [f32],
     /// Whether the sums start from what the target holds (plus the bias).
     pub accumulate: bool,
-    /// Applied to the sums.
-    pub activation: Option<Activation>,
 }
 
-/// `out[row][output] = activation(bias + sum over the depth of rows * weights)` for all rows and a range of outputs.
+/// `out[row][output] = bias + sum over the depth of rows * weights` for all rows and a range of outputs.
 ///
 /// `out` holds, for each row, `outputs.len()` elements, the rows `stride` elements apart; what lies between is left alone.
 /// Neither thread nor allocation is used: divide the rows, or for few rows the outputs.
@@ -115,15 +112,6 @@ impl<'a> Target<'a> {
         let fits = stride >= columns && reaches(out.len(), rows, columns, stride);
         assert!(rows == 0 || columns == 0 || fits, "float: the target is too short");
         Target { out, columns, stride }
-    }
-
-    /// Applies an activation to some rows.
-    fn activate(&mut self, set: InstructionSet, activation: Option<Activation>, rows: Range<usize>) {
-        if let Some(activation) = activation {
-            for row in rows {
-                activate_on(set, activation, &mut self.out[row * self.stride..][..self.columns]);
-            }
-        }
     }
 
     /// Adds the products of some rows with panels that begin at `column`, over a part of the depth.
@@ -231,7 +219,6 @@ impl Visit for Product<'_> {
                 unsafe { target.add::<K>(part, block.clone(), 0, panels, target.columns) };
             });
             // While the cache holds them.
-            target.activate(weights.set(), finish.activation, block);
         }
     }
 }

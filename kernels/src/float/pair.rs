@@ -89,7 +89,7 @@ impl Scratch {
     }
 }
 
-/// `out[row][column] = activation(bias + sum over the depth of rows * right)`, as [`multiply`](super::multiply) does it, with `set`.
+/// `out[row][column] = bias + sum over the depth of rows * right`, as [`multiply`](super::multiply) does it, with `set`.
 ///
 /// Heads of an attention that lie interleaved, `[sequence][heads * width]`, are multiplied where they are: each head is a product
 /// of its own, of slices that begin at `head * width`, with rows `heads * width` apart.
@@ -109,13 +109,12 @@ pub fn multiply_pair(
     check_finish(finish, right.columns);
     let target = Target::new(out, rows.count, right.columns, stride);
     if rows.count > 0 {
-        with_kernel(set, Pair { set, rows, right, finish, target, scratch });
+        with_kernel(set, Pair { rows, right, finish, target, scratch });
     }
 }
 
 /// The arguments of [`multiply_pair`].
 struct Pair<'a> {
-    set: InstructionSet,
     rows: &'a Matrix<'a>,
     right: &'a Right<'a>,
     finish: &'a Finish<'a>,
@@ -127,7 +126,7 @@ impl Visit for Pair<'_> {
     type Output = ();
 
     fn visit<K: Kernel>(self) {
-        let Pair { set, rows, right, finish, mut target, scratch } = self;
+        let Pair { rows, right, finish, mut target, scratch } = self;
         let packed = view::<f32>(&mut scratch.0, DEPTH.min(rows.depth) * K::COLUMNS);
         for column in (0..right.columns).step_by(K::COLUMNS) {
             let width = K::COLUMNS.min(right.columns - column);
@@ -143,6 +142,5 @@ impl Visit for Pair<'_> {
                 unsafe { target.add::<K>(part, 0..rows.count, column, panels, width) };
             });
         }
-        target.activate(set, finish.activation, 0..rows.count);
     }
 }

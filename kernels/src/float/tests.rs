@@ -54,7 +54,7 @@ fn case(rows: usize, outputs: usize, depth: usize, seed: u64) -> Case {
 
 impl Case {
     fn finish(&self) -> Finish<'_> {
-        Finish { bias: &self.bias, accumulate: self.accumulate, activation: None }
+        Finish { bias: &self.bias, accumulate: self.accumulate }
     }
 
     fn matrix(&self, rows: Range<usize>) -> Matrix<'_> {
@@ -146,31 +146,6 @@ fn blocks_fit_together() {
     let rows: &[usize] = if std::env::var_os("HEARTH_EMULATED").is_some() { &[9] } else { &[9, 127, 250] };
     for (seed, &rows) in rows.iter().enumerate() {
         case(rows, 19, 2 * DEPTH + 7, seed as u64).check_all();
-    }
-}
-
-#[test]
-fn weights_are_packed_from_either_order() {
-    let case = case(3, 37, 11, 5);
-    for set in InstructionSet::available() {
-        let transposed: Vec<f32> = (0..37 * 11).map(|i| case.weights[i % 37 * 11 + i / 37]).collect();
-        let weights = [Weights::pack(set, &case.weights, 37, 11), Weights::pack_transposed(set, &transposed, 37, 11)];
-        let [plain, transposed] = weights.map(|weights| case.product(&weights, 0..3));
-        assert_eq!(bits(&plain), bits(&transposed), "{set}");
-    }
-}
-
-#[test]
-fn an_activation_is_what_it_is_alone() {
-    let case = case(7, 21, 13, 9);
-    for set in InstructionSet::available() {
-        let weights = Weights::pack(set, &case.weights, 21, 13);
-        let finish = Finish { activation: Some(Activation::Gelu), bias: &case.bias, accumulate: false };
-        let (mut fused, mut apart) = (vec![0.0; 7 * 21], vec![0.0; 7 * 21]);
-        multiply(&weights, 0..21, &case.matrix(0..7), &finish, &mut fused, 21);
-        multiply(&weights, 0..21, &case.matrix(0..7), &Finish { activation: None, ..finish }, &mut apart, 21);
-        activate_on(set, Activation::Gelu, &mut apart);
-        assert_eq!(bits(&fused), bits(&apart), "{set}");
     }
 }
 

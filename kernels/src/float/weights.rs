@@ -21,26 +21,13 @@ impl Weights {
     /// If there are not `outputs * depth` weights.
     pub fn pack(set: InstructionSet, weights: &[f32], outputs: usize, depth: usize) -> Weights {
         assert_eq!(weights.len(), outputs * depth, "float: weights are outputs x depth");
-        Weights::fill(set, outputs, depth, |output, index| weights[output * depth + index])
-    }
-
-    /// Packs `weights[depth][output]`.
-    ///
-    /// # Panics
-    /// If there are not `outputs * depth` weights.
-    pub fn pack_transposed(set: InstructionSet, weights: &[f32], outputs: usize, depth: usize) -> Weights {
-        assert_eq!(weights.len(), outputs * depth, "float: weights are depth x outputs");
-        Weights::fill(set, outputs, depth, |output, index| weights[index * outputs + output])
-    }
-
-    fn fill(set: InstructionSet, outputs: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Weights {
         let columns = with_kernel(set, Columns);
         let mut packed = Vec::new();
         let panels = view::<f32>(&mut packed, outputs.next_multiple_of(columns) * depth).chunks_exact_mut((columns * depth).max(1));
         for (panel, first) in panels.zip((0..).step_by(columns)) {
             let outputs = first..outputs.min(first + columns);
             for (index, row) in panel.chunks_exact_mut(columns).enumerate() {
-                row.iter_mut().zip(outputs.clone()).for_each(|(packed, output)| *packed = weight(output, index));
+                row.iter_mut().zip(outputs.clone()).for_each(|(packed, output)| *packed = weights[output * depth + index]);
             }
         }
         Weights { set, outputs, depth, packed }

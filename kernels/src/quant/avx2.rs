@@ -119,21 +119,3 @@ pub(super) fn extent(values: &[f32]) -> (f32, f32) {
     let left = scalar::extent(left);
     (lows.into_iter().fold(left.0, f32::min), highs.into_iter().fold(left.1, f32::max))
 }
-
-/// See [`scalar::scale_symmetric`].
-#[target_feature(enable = "avx2")]
-pub(super) fn scale_symmetric(source: &[f32], steps: f32, target: &mut [i8]) {
-    let (factor, lowest, saturate) = (_mm256_set1_ps(steps), _mm256_set1_ps(-127.0), Saturate::new(Target::SYMMETRIC));
-    let ((blocks, source_left), (targets, target_left)) = (source.as_chunks::<16>(), target.as_chunks_mut::<16>());
-    for (block, target) in blocks.iter().zip(targets) {
-        // In the order of `Saturate::bytes`. A NaN becomes the lowest, since MAXPS then gives its second operand.
-        let load = |at: usize| {
-            // SAFETY: an array of 16 floats, of which 4 are left from 0, 4, 8 and 12.
-            let values = unsafe { _mm256_loadu2_m128(block.as_ptr().add(at + 8), block.as_ptr().add(at)) };
-            _mm256_max_ps(_mm256_mul_ps(values, factor), lowest)
-        };
-        // SAFETY: an array of 16 bytes.
-        unsafe { _mm_storeu_si128(target.as_mut_ptr().cast(), saturate.bytes([load(0), load(4)])) };
-    }
-    scalar::scale_symmetric(source_left, steps, target_left);
-}

@@ -1,5 +1,5 @@
-//! Quantization: floats to and from the 8-bit grid of ONNX QuantizeLinear and DequantizeLinear, for a whole tensor or for each
-//! channel. Knows grids and slices; shapes are the caller's.
+//! Quantization: floats to and from the 8-bit grid of ONNX QuantizeLinear and DequantizeLinear, of one grid.
+//! Knows grids and slices; shapes are the caller's.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -75,9 +75,6 @@ pub struct Target {
 }
 
 impl Target {
-    /// The integers of as much below 0 as above.
-    pub(crate) const SYMMETRIC: Target = Target { zero_point: 0, low: -127, high: 127 };
-
     /// All of `i8`.
     pub fn new(zero_point: i8) -> Target {
         Target { zero_point, low: i8::MIN, high: i8::MAX }
@@ -237,76 +234,6 @@ pub fn dynamic_quantize<Q: Quantized>(source: &[f32], target: &mut [Q]) -> Grid 
     grid
 }
 
-/// Quantizes each row (or block) of `depth` values symmetrically: `scale = largest absolute value / 127`, and
-/// `target = round(source * (127 / largest))`, halves to even. A row of zeros has the scale 0.
-///
-/// # Panics
-/// If `source` and `target` differ in length, or are not as many rows as there are scales.
-pub fn quantize_rows(source: &[f32], depth: usize, target: &mut [i8], scales: &mut [f32]) {
-    quantize_rows_on(InstructionSet::best(), source, depth, target, scales);
-}
-
-/// [`quantize_rows`] with a given instruction set.
-pub fn quantize_rows_on(set: InstructionSet, source: &[f32], depth: usize, target: &mut [i8], scales: &mut [f32]) {
-    assert_eq!(source.len(), target.len(), "quantize: as many floats as integers");
-    assert_eq!(Some(source.len()), scales.len().checked_mul(depth), "quantize: {} rows of {depth} values", scales.len());
-    for (row, scale) in scales.iter_mut().enumerate() {
-        let (source, target) = (&source[row * depth..][..depth], &mut target[row * depth..][..depth]);
-        let (least, greatest) = extent_on(set, source);
-        let largest = greatest.max(-least);
-        *scale = largest / 127.0;
-        // Too small a row is one of zeros.
-        let steps = if (127.0 / largest).is_finite() { 127.0 / largest } else { 0.0 };
-        match set.0 {
-            Kind::Scalar => scalar::scale_symmetric(source, steps, target),
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-            Kind::Neon(_) => unsafe { neon::scale_symmetric(source, steps, target) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-            Kind::Avx2(_) => unsafe { avx2::scale_symmetric(source, steps, target) },
-        }
-    }
-}
-
-/// [`quantize`] with a grid for each channel. The tensor is `outer x grids.len() x inner`: `inner` is the product of the
-/// dimensions behind the channel's axis, `outer` of those before it, which follows from the length.
-///
-/// # Panics
-/// As [`quantize`], and if the length is no multiple of `grids.len() * inner`.
-pub fn quantize_channels<Q: Quantized>(source: &[f32], grids: &[Grid], inner: usize, target: &mut [Q]) {
-    assert_eq!(source.len(), target.len(), "quantize: as many floats as integers");
-    check_channels(source.len(), grids, inner);
-    let channels = source.chunks_exact(inner.max(1)).zip(target.chunks_exact_mut(inner.max(1)));
-    for ((source, target), grid) in channels.zip(grids.iter().cycle()) {
-        quantize(source, *grid, target);
-    }
-}
-
-/// [`dequantize`] with a grid for each channel; shapes as in [`quantize_channels`].
-///
-/// # Panics
-/// As [`dequantize`], and if the length is no multiple of `grids.len() * inner`.
-pub fn dequantize_channels<Q: Quantized>(source: &[Q], grids: &[Grid], inner: usize, target: &mut [f32]) {
-    assert_eq!(source.len(), target.len(), "dequantize: as many integers as floats");
-    check_channels(source.len(), grids, inner);
-    let channels = source.chunks_exact(inner.max(1)).zip(target.chunks_exact_mut(inner.max(1)));
-    for ((source, target), grid) in channels.zip(grids.iter().cycle()) {
-        dequantize(source, *grid, target);
-    }
-}
-
-/// [`fake_quantize`] with a grid for each channel; shapes as in [`quantize_channels`].
-///
-/// # Panics
-/// If the length is no multiple of `grids.len() * inner`.
-pub fn fake_quantize_channels(values: &mut [f32], grids: &[Grid], inner: usize) {
-    check_channels(values.len(), grids, inner);
-    for (values, grid) in values.chunks_exact_mut(inner.max(1)).zip(grids.iter().cycle()) {
-        fake_quantize(values, *grid);
-    }
-}
-
 fn check_grid<Q: Quantized>(grid: &Grid) {
     assert!(
         (grid.lowest, grid.highest) == (Q::LOWEST, Q::HIGHEST),
@@ -316,16 +243,6 @@ fn check_grid<Q: Quantized>(grid: &Grid) {
         Q::LOWEST,
         Q::HIGHEST
     );
-}
-
-fn check_channels(length: usize, grids: &[Grid], inner: usize) {
-    let channels = grids.len();
-    let whole = match channels.checked_mul(inner) {
-        Some(0) => length == 0,
-        Some(block) => length.is_multiple_of(block),
-        None => false,
-    };
-    assert!(whole, "{length} values are not whole blocks of {channels} channels x {inner} values");
 }
 
 #[cfg(test)]

@@ -132,17 +132,3 @@ pub(super) fn extent(values: &[f32]) -> (f32, f32) {
     let left = scalar::extent(left);
     (lowest.min(left.0), highest.max(left.1))
 }
-
-/// See [`scalar::scale_symmetric`].
-#[target_feature(enable = "neon")]
-pub(super) fn scale_symmetric(source: &[f32], steps: f32, target: &mut [i8]) {
-    let (factor, lowest, saturate) = (vdupq_n_f32(steps), vdupq_n_f32(-127.0), Saturate::new(Target::SYMMETRIC));
-    let ((blocks, source_left), (targets, target_left)) = (source.as_chunks::<16>(), target.as_chunks_mut::<16>());
-    for (block, target) in blocks.iter().zip(targets) {
-        // SAFETY: an array of 16 floats. A NaN becomes the lowest, where the conversion would have it 0.
-        let load = |quarter: usize| unsafe { vmaxnmq_f32(vmulq_f32(vld1q_f32(block.as_ptr().add(4 * quarter)), factor), lowest) };
-        // SAFETY: an array of 16 bytes.
-        unsafe { vst1q_s8(target.as_mut_ptr(), saturate.bytes(std::array::from_fn(load))) };
-    }
-    scalar::scale_symmetric(source_left, steps, target_left);
-}

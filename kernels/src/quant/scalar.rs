@@ -66,10 +66,3 @@ pub(super) fn extent(values: &[f32]) -> (f32, f32) {
     }
     (lowest.into_iter().fold(0.0, f32::min), highest.into_iter().fold(0.0, f32::max))
 }
-
-/// `target = round(source * steps)`, at most 127 either way.
-pub(super) fn scale_symmetric(source: &[f32], steps: f32, target: &mut [i8]) {
-    for (&value, target) in source.iter().zip(target) {
-        *target = saturate(value * steps, Target::SYMMETRIC);
-    }
-}

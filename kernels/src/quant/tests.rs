@@ -73,25 +73,6 @@ proptest! {
             }
         }
     }
-
-    #[test]
-    fn each_channel_has_its_own_grid(outer in 0usize..4, inner in 0usize..20, grids in vec((scale(), any::<u8>()), 1..5), seed in vec(-900f32..900.0, 400)) {
-        let grids: Vec<Grid> = grids.into_iter().map(|(scale, zero_point)| Grid::new(scale, zero_point)).collect();
-        let values = &seed[..outer * grids.len() * inner];
-        let mut quantized = vec![0u8; values.len()];
-        quantize_channels(values, &grids, inner, &mut quantized);
-        let mut dequantized = vec![0.0; values.len()];
-        dequantize_channels(&quantized, &grids, inner, &mut dequantized);
-        let mut fake = values.to_vec();
-        fake_quantize_channels(&mut fake, &grids, inner);
-        for (index, &value) in values.iter().enumerate() {
-            let grid = grids[index / inner % grids.len()];
-            let expected = quantized_by_definition(value, grid);
-            prop_assert_eq!(i32::from(quantized[index]), expected);
-            prop_assert_eq!(dequantized[index], dequantized_by_definition(expected, grid));
-            prop_assert_eq!(fake[index], dequantized[index]);
-        }
-    }
 }
 
 proptest! {
@@ -101,29 +82,6 @@ proptest! {
         let expected = (numbers().fold(0.0, f32::min), numbers().fold(0.0, f32::max));
         for set in InstructionSet::available() {
             prop_assert_eq!(extent_on(set, &values), expected, "{}", set);
-        }
-    }
-
-    #[test]
-    fn every_instruction_set_quantizes_rows_alike((_, values) in scaled_values(), rows in 1usize..4) {
-        let depth = values.len() / rows;
-        let source = &values[..rows * depth];
-        let (mut expected, mut expected_scales) = (vec![0; source.len()], vec![f32::NAN; rows]);
-        quantize_rows_on(InstructionSet::SCALAR, source, depth, &mut expected, &mut expected_scales);
-        for set in InstructionSet::available() {
-            let (mut found, mut scales) = (vec![0; source.len()], vec![f32::NAN; rows]);
-            quantize_rows_on(set, source, depth, &mut found, &mut scales);
-            prop_assert_eq!(&found, &expected, "{}", set);
-            prop_assert_eq!(&scales, &expected_scales, "{}", set);
-        }
-    }
-
-    #[test]
-    fn a_row_comes_back_within_half_a_step(source in vec(-100f32..100.0, 1..70)) {
-        let (mut target, mut scale) = (vec![0; source.len()], [0.0]);
-        quantize_rows(&source, source.len(), &mut target, &mut scale);
-        for (&value, &quantized) in source.iter().zip(&target) {
-            prop_assert!((f32::from(quantized) * scale[0] - value).abs() <= 0.5001 * scale[0]);
         }
     }
 
@@ -161,10 +119,9 @@ fn dynamic_quantization_gives_the_examples_of_onnx() {
 
 #[test]
 fn zeros_have_a_scale_that_does_no_harm() {
-    let (mut unsigned, mut signed, mut scales) = ([1u8; 3], [1i8; 3], [1.0; 1]);
-    assert_eq!(dynamic_quantize(&[0.0; 3], &mut unsigned), Grid::new(1.0, 0u8));
-    quantize_rows(&[0.0; 3], 3, &mut signed, &mut scales);
-    assert_eq!((unsigned, signed, scales), ([0; 3], [0; 3], [0.0]));
+    let mut target = [1u8; 3];
+    assert_eq!(dynamic_quantize(&[0.0; 3], &mut target), Grid::new(1.0, 0u8));
+    assert_eq!(target, [0; 3]);
 }
 
 #[test]
@@ -210,12 +167,6 @@ fn a_target_of_another_length_is_refused() {
 #[should_panic(expected = "a grid of -128 to 127 for integers of 0 to 255")]
 fn a_grid_of_another_type_is_refused() {
     quantize(&[0.0; 3], Grid::new(1.0, 0i8), &mut [0u8; 3]);
-}
-
-#[test]
-#[should_panic(expected = "7 values are not whole blocks of 2 channels x 3 values")]
-fn half_a_channel_is_refused() {
-    fake_quantize_channels(&mut [0.0; 7], &[Grid::new(1.0, 0u8); 2], 3);
 }
 
 #[test]
