@@ -208,6 +208,6 @@ fn check_with(directory: &Path, arithmetic: Arithmetic) -> Result<Compared, Stri
         given.push((sample.file.clone(), inputs));
     }
     let compared = compare::compare(model.network(), &source, given);
-    let described = compared.and_then(|comparisons| Ok((comparisons, model.network().describe(&source)?)));
-    Ok((model, load_ms, described))
+    let found = compared.map(|comparisons| (comparisons, model.network().describe(&source)));
+    Ok((model, load_ms, found))
 }

@@ -18,34 +18,41 @@ use tract_onnx::tract_core::plan::eval;
 const RUNS: usize = 5;
 
 impl Network {
-    /// The file's operators and this network's, measured on seeded inputs.
-    pub(crate) fn describe(&self, source: &Source) -> Result<Graph, String> {
+    /// The file's operators and this network's, measured on seeded inputs; those have no answer in some graphs (the logarithm of a
+    /// negative number, a word that is in no vocabulary), which are told without times then.
+    pub(crate) fn describe(&self, source: &Source) -> Graph {
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         source.operators(&mut |name| *counts.entry(name).or_default() += 1);
         let mut file: Vec<Operator> = counts.into_iter().map(|(name, count)| Operator { name, count }).collect();
         file.sort_by_key(|operator| std::cmp::Reverse(operator.count));
+        Graph { file, runs: self.running().unwrap_or_default() }
+    }
+
+    fn running(&self) -> Result<Vec<Running>, String> {
         let request = self.seeded(1, 2)?.remove(0);
         let rows = request.first().and_then(|tensor| tensor.shape.first()).copied().unwrap_or(1);
         let inputs = self.stack_inputs(&[&request], &vec![Part { request: 0, rows: 0..rows }]).map_err(|e| e.to_string())?;
         let shapes: Vec<TVec<usize>> = inputs.iter().map(|t| t.shape().into()).collect();
         let plan = self.plans.plan(&shapes)?;
-        let times = caught(|| times(&plan, &inputs))?.map_err(|e| crate::onnx::reason(&e))?;
-        Ok(Graph { file, runs: kinds(plan.model(), &times) })
+        let mut times = vec![Duration::ZERO; plan.model().nodes().len()];
+        // Nodes that ran before one failed have their times.
+        let _ = caught(|| measure(&plan, &inputs, &mut times))?;
+        Ok(kinds(plan.model(), &times))
     }
 }
 
-/// The shortest time of each node.
-fn times(plan: &Arc<TypedRunnableModel>, inputs: &TVec<TValue>) -> TractResult<Vec<Duration>> {
-    let mut times = vec![Duration::MAX; plan.model().nodes().len()];
-    for _ in 0..RUNS {
+/// Fills in the shortest time of each node that runs.
+fn measure(plan: &Arc<TypedRunnableModel>, inputs: &TVec<TValue>, times: &mut [Duration]) -> TractResult<()> {
+    for run in 0..RUNS {
         plan.spawn()?.run_plan_with_eval(inputs.clone(), |context, state, node, inputs| {
             let start = Instant::now();
             let result = eval(context, state, node, inputs);
-            times[node.id] = times[node.id].min(start.elapsed());
+            let time = start.elapsed();
+            times[node.id] = if run == 0 { time } else { times[node.id].min(time) };
             result
         })?;
     }
-    Ok(times)
+    Ok(())
 }
 
 /// The nodes by kind, the dearest first.
@@ -75,8 +82,7 @@ fn kinds(model: &TypedModel, times: &[Duration]) -> Vec<Running> {
         }
         kind.count += 1;
         kind.weight_bytes += weights.bytes - before;
-        // A node that does not run, such as one of constants alone, takes none.
-        kind.microseconds += if times[node.id] == Duration::MAX { 0.0 } else { times[node.id].as_secs_f64() * 1e6 };
+        kind.microseconds += times[node.id].as_secs_f64() * 1e6;
     }
     let mut kinds: Vec<Running> = kinds.into_values().collect();
     kinds.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));

@@ -104,10 +104,7 @@ impl Network {
         let integers = if arithmetic == Arithmetic::Integers { source.parse_integers() } else { None };
         if let Some(parsed) = integers {
             match parsed.and_then(|(model, mixes_rows)| Network::try_model(source, model, mixes_rows)) {
-                Ok(mut network) => {
-                    network.arithmetic = arithmetic;
-                    return Ok(network);
-                }
+                Ok(network) => return Ok(Network { arithmetic, ..network }),
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
             }
         }

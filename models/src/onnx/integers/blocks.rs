@@ -1,10 +1,9 @@
 //! `com.microsoft` MatMulNBits, weights of 4 or 8 bits with a scale for each block of the depth: one operator with the bias after it,
 //! or, where its kernels do not cover a form, and for the reference, a product with float weights.
 
-use super::nodes::{Attributes as _, constant, floats, node, to_floats};
+use super::nodes::{Attributes as _, constant, floats, node, replace, to_floats};
 use super::view::View;
 use std::collections::HashMap;
-use std::mem;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
@@ -89,7 +88,7 @@ impl<'a> Blocks<'a> {
 /// Turns every MatMulNBits that can be into a product with float weights: what the operator means.
 pub(super) fn expand(graph: &mut GraphProto) {
     let view = View::new(graph);
-    let mut made = HashMap::new();
+    let (mut others, mut constants) = (HashMap::new(), Vec::new());
     for (index, old) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "MatMulNBits") {
         if let Some(blocks) = Blocks::of(&view, old) {
             let (weights, result) = (format!("{}/weights", old.output[0]), &old.output[0]);
@@ -97,31 +96,25 @@ pub(super) fn expand(graph: &mut GraphProto) {
             let mut nodes = vec![node("MatMul", &[&old.input[0], &weights], &[&product])];
             nodes.extend(blocks.bias.map(|_| node("Add", &[&product, &old.input[5]], &[result])));
             let dims = [blocks.depth as i64, blocks.outputs as i64];
-            made.insert(index, (nodes, floats(&weights, &dims, &blocks.dequantized())));
+            others.insert(index, nodes);
+            constants.push(floats(&weights, &dims, &blocks.dequantized()));
         }
     }
-    for (index, old) in mem::take(&mut graph.node).into_iter().enumerate() {
-        match made.remove(&index) {
-            Some((nodes, weights)) => {
-                graph.node.extend(nodes);
-                graph.initializer.push(weights);
-            }
-            None => graph.node.push(old),
-        }
-    }
+    replace(graph, others);
+    graph.initializer.extend(constants);
 }
 
 /// Turns every MatMulNBits that the kernels cover into our operator, and the others into products with float weights.
 pub(super) fn settle(graph: &mut GraphProto) {
     let view = View::new(graph);
-    let (mut made, mut gone) = (HashMap::new(), vec![false; graph.node.len()]);
+    let mut others = HashMap::new();
     for (index, old) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "MatMulNBits") {
         let Some(blocks) = Blocks::of(&view, old).filter(Blocks::fits_kernels) else { continue };
         let (mut bias, mut result) = (blocks.bias.and_then(to_floats), &old.output[0]);
         if let (None, Some((taker, other))) = (&bias, view.sum_with(result))
             && let Some(added) = view.constant(other).and_then(to_floats).filter(|list| list.len() == blocks.outputs)
         {
-            gone[taker] = true;
+            others.insert(taker, Vec::new());
             (bias, result) = (Some(added), &graph.node[taker].output[0]);
         }
         let bytes = |tensor: &TensorProto| constant("", DataType::Uint8, &tensor.dims, tensor.raw_data.clone());
@@ -136,14 +129,8 @@ pub(super) fn settle(graph: &mut GraphProto) {
         }
         let sizes =
             [("bits", blocks.bits as i64), ("N", blocks.outputs as i64), ("K", blocks.depth as i64), ("block_size", blocks.block as i64)];
-        made.insert(index, sizes.iter().fold(new, |new, (name, size)| new.with_int(name, *size)));
+        others.insert(index, vec![sizes.iter().fold(new, |new, (name, size)| new.with_int(name, *size))]);
     }
-    for (index, old) in mem::take(&mut graph.node).into_iter().enumerate() {
-        match made.remove(&index) {
-            Some(new) => graph.node.push(new),
-            None if gone[index] => {}
-            None => graph.node.push(old),
-        }
-    }
+    replace(graph, others);
     expand(graph);
 }

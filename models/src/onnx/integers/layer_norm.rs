@@ -1,18 +1,14 @@
 //! Layer normalisation in its parts, as exporters before opset 17 write it, becomes one LayerNormalization again.
 
-use super::nodes::{Attributes as _, node, to_floats, to_integers};
+use super::nodes::{Attributes as _, node, replace, to_floats, to_integers};
 use super::view::{View, other};
-use std::collections::HashMap;
-use std::mem;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Joins the parts; what is left of them is dead.
 pub(super) fn join(graph: &mut GraphProto) {
     let view = View::new(graph);
-    let joined: HashMap<usize, NodeProto> = graph.node.iter().filter_map(|node| whole(&view, node)).collect();
-    for (index, node) in mem::take(&mut graph.node).into_iter().enumerate() {
-        graph.node.push(joined.get(&index).cloned().unwrap_or(node));
-    }
+    let joined = graph.node.iter().filter_map(|node| whole(&view, node)).map(|(last, whole)| (last, vec![whole])).collect();
+    replace(graph, joined);
 }
 
 /// The normalisation that ends with this division, and the scale and bias after it: where its last part is, and what takes its place.

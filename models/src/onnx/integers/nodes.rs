@@ -1,8 +1,10 @@
 //! Nodes and constants in the making: attributes by name, tensors from slices and back.
 
+use std::collections::HashMap;
+use std::mem;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// What the names of our own operators begin with; no file may use them.
 pub(crate) const PREFIX: &str = "hearth.";
@@ -17,6 +19,12 @@ pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodePro
         output: list(outputs),
         ..NodeProto::default()
     }
+}
+
+/// Puts others in the place of some nodes of a graph, by their index; of an empty list the node goes.
+pub(super) fn replace(graph: &mut GraphProto, mut others: HashMap<usize, Vec<NodeProto>>) {
+    let old = mem::take(&mut graph.node).into_iter().enumerate();
+    graph.node = old.flat_map(|(index, node)| others.remove(&index).unwrap_or_else(|| vec![node])).collect();
 }
 
 /// Attributes, read and set by name.

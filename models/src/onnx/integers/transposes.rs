@@ -1,14 +1,13 @@
 //! Transpositions before and after a product of activations go into it, where rows stay together: it reads and writes with strides.
 
-use super::nodes::Attributes as _;
+use super::nodes::{Attributes as _, replace};
 use super::view::View;
 use std::collections::HashMap;
-use std::mem;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Joins them; a transposition that others take as well stays beside.
 pub(super) fn attach(graph: &mut GraphProto) {
-    let (mut joined, mut gone) = (HashMap::<usize, NodeProto>::new(), vec![false; graph.node.len()]);
+    let mut others = HashMap::new();
     let view = View::new(graph);
     for (index, node) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "hearth.MatMul") {
         let mut new = node.clone();
@@ -24,17 +23,11 @@ pub(super) fn attach(graph: &mut GraphProto) {
         {
             new.output[0].clone_from(&transpose.output[0]);
             new = new.with_ints("perm", &perm);
-            gone[taker] = true;
+            others.insert(taker, Vec::new());
         }
-        joined.insert(index, new);
+        others.insert(index, vec![new]);
     }
-    for (index, node) in mem::take(&mut graph.node).into_iter().enumerate() {
-        match joined.remove(&index) {
-            Some(new) => graph.node.push(new),
-            None if gone[index] => {}
-            None => graph.node.push(node),
-        }
-    }
+    replace(graph, others);
 }
 
 /// The order of axes that a transposition makes.

@@ -1,6 +1,6 @@
 //! Rows of `f32` times weights of 4 or 8 bits that have a scale for each block of the depth; the rows are quantized by the same blocks.
 
-use super::{Compute, with_memory};
+use super::{Compute, rows_of, with_memory};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::InstructionSet;
 use hearth_kernels::int4::{Source, Weights, multiply};
@@ -42,9 +42,7 @@ impl Compute for BlockLinear {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let mut shape: TVec<TDim> = shapes[0].into();
-        *shape.last_mut().context("a product of a single number")? = self.weights.outputs().to_dim();
-        Ok((DatumType::F32, shape))
+        Ok((DatumType::F32, rows_of(shapes[0], self.weights.outputs())?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {

@@ -3,7 +3,7 @@
 //! ONNX takes one grid for the whole batch; here the items of a batch do not touch each other.
 
 use super::convolution::Filters;
-use super::{Compute, Memory, bytes, dims, picture, with_memory, zero_points};
+use super::{Compute, Memory, bytes, dims, picture, rows_of, with_memory, zero_points};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::{InstructionSet, linear, quant};
 use tract_onnx::pb::NodeProto;
@@ -97,9 +97,7 @@ impl Compute for DynamicLinear {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let mut shape: TVec<TDim> = shapes[0].into();
-        *shape.last_mut().context("a product of a single number")? = self.weights.outputs().to_dim();
-        Ok((DatumType::F32, shape))
+        Ok((DatumType::F32, rows_of(shapes[0], self.weights.outputs())?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {

@@ -1,7 +1,7 @@
 //! Rows times constant weights: Gemm, and MatMul with a constant second operand.
 
 use super::finish::Finish;
-use super::{Compute, bytes, dims, with_memory, zero_points};
+use super::{Compute, bytes, dims, rows_of, with_memory, zero_points};
 use hearth_kernels::{InstructionSet, linear};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -26,10 +26,7 @@ impl Compute for Linear {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let mut shape: TVec<TDim> = shapes[0].into();
-        let last = shape.last_mut().context("a product of a single number")?;
-        *last = self.weights.outputs().to_dim();
-        Ok((self.finish.datum_type(), shape))
+        Ok((self.finish.datum_type(), rows_of(shapes[0], self.weights.outputs())?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {

@@ -152,6 +152,12 @@ pub(super) fn register(onnx: &mut Onnx) {
     }
 }
 
+/// The shape of rows of so many outputs, from that of the rows they are made of.
+fn rows_of(shape: &[TDim], outputs: usize) -> TractResult<TVec<TDim>> {
+    let (_, rows) = shape.split_last().context("a product of a single number")?;
+    Ok(rows.iter().cloned().chain([outputs.to_dim()]).collect())
+}
+
 /// A required attribute: a whole number within a byte.
 fn byte(node: &NodeProto, name: &str) -> TractResult<i8> {
     node.int(name).and_then(|i| i8::try_from(i).ok()).with_context(|| format!("{} without {name}", node.op_type))
