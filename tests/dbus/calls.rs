@@ -34,23 +34,6 @@ async fn a_picture_is_answered_by_bytes_and_by_sealed_memfd() -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn what_became_of_a_graph_is_told_with_its_weights_and_times() -> anyhow::Result<()> {
-    let stage = Stage::set().await?;
-    let digits = model(&stage.client().await?, "digits").await?;
-    type Kind = (String, String, String, u32, u64, f64);
-    let (file, runs): (Vec<(String, u32)>, Vec<Kind>) = digits.call("Graph", &()).await?;
-    // The file is quantized, and runs on integers: nothing but its ends is on floats.
-    let count = |name: &str| file.iter().find(|(found, _)| found == name).map_or(0, |(_, count)| *count);
-    assert!(count("QuantizeLinear") > 1 && count("DequantizeLinear") > 1, "{file:?}");
-    let of = |name: &str| runs.iter().find(|kind| kind.0 == name);
-    let Some((_, takes, gives, convolutions, weights, microseconds)) = of("Conv") else { panic!("{runs:?}") };
-    assert_eq!((takes.as_str(), gives.as_str(), *convolutions), ("i8", "i8", count("Conv")), "{runs:?}");
-    assert!(*weights > 1000 && *microseconds > 0.0, "{runs:?}");
-    assert!(of("Dequantize").is_none_or(|kind| kind.3 == 1), "{runs:?}");
-    Ok(())
-}
-
-#[tokio::test]
 async fn large_tensors_go_both_ways_as_sealed_memfds() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;

@@ -4,9 +4,10 @@ use anyhow::{Context, bail};
 use hearth_api::ModelName;
 use hearth_api::dbus::{BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, model_path};
 use hearth_tests::bus::{Bus, repository};
-use hearth_tests::daemon::{Hearthd, Home};
+use hearth_tests::daemon::{Hearthd, Home, program};
 use hearth_tests::onnx;
 use std::collections::HashMap;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, DynamicType, OwnedVariant, Proxy, Variant};
@@ -164,4 +165,15 @@ where
     R: for<'d> zbus::wire::DynamicDeserialize<'d>,
 {
     proxy.call(method, body).await
+}
+
+/// Runs the control program on this bus.
+pub(crate) fn hearthctl(bus: &Bus, arguments: &[&str]) -> anyhow::Result<Output> {
+    Ok(Command::new(program("hearthctl")).args(arguments).args(["--bus", &bus.address()]).output()?)
+}
+
+/// What it printed, if it succeeded.
+pub(crate) fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

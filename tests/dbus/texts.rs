@@ -1,11 +1,10 @@
 //! Texts: a folder as Hugging Face has it is installed by `hearthctl model add`, and answers what is asked over the bus.
 
-use crate::client::{Options, fault, infer, model, wait_for_name};
+use crate::client::{Options, fault, hearthctl, infer, model, printed, wait_for_name};
 use hearth_api::{Answer, Reply};
 use hearth_tests::bus::{Bus, bytes, repository};
-use hearth_tests::daemon::{Home, program};
+use hearth_tests::daemon::Home;
 use std::path::Path;
-use std::process::{Command, Output};
 use zbus::Variant;
 
 /// What was published with the weights, beside a file that is of no use here.
@@ -28,15 +27,6 @@ fn published(folder: &Path) -> anyhow::Result<()> {
         std::fs::write(folder.join(name), content)?;
     }
     Ok(())
-}
-
-fn hearthctl(bus: &Bus, arguments: &[&str]) -> anyhow::Result<Output> {
-    Ok(Command::new(program("hearthctl")).args(arguments).args(["--bus", &bus.address()]).output()?)
-}
-
-fn printed(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test]

@@ -47,26 +47,29 @@ pub struct Refusal {
 /// Where the report is kept, beside the model.
 pub const REPORT: &str = "check.json";
 
+/// Of a report, what is read again; reports of older versions have less.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Kept {
+    arithmetic: Arithmetic,
+    graph: Option<Graph>,
+}
+
+impl Kept {
+    fn of(directory: &Path) -> Kept {
+        let report = std::fs::read(directory.join(REPORT)).unwrap_or_default();
+        serde_json::from_slice(&report).unwrap_or_default()
+    }
+}
+
 /// The arithmetic that the check of the version in `directory` found right; without a report the usual one.
 pub(crate) fn arithmetic(directory: &Path) -> Arithmetic {
-    #[derive(Default, Deserialize)]
-    struct Found {
-        #[serde(default)]
-        arithmetic: Arithmetic,
-    }
-    let report = std::fs::read(directory.join(REPORT)).unwrap_or_default();
-    serde_json::from_slice::<Found>(&report).unwrap_or_default().arithmetic
+    Kept::of(directory).arithmetic
 }
 
 /// What the check of the version in `directory` found of its graph.
-pub(crate) fn graph(directory: &Path) -> std::io::Result<Graph> {
-    #[derive(Deserialize)]
-    struct Found {
-        #[serde(default)]
-        graph: Graph,
-    }
-    let found: Found = serde_json::from_slice(&std::fs::read(directory.join(REPORT))?)?;
-    Ok(found.graph)
+pub(crate) fn graph(directory: &Path) -> Option<Graph> {
+    Kept::of(directory).graph
 }
 
 /// What a check found; kept as [`REPORT`].

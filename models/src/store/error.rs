@@ -54,6 +54,14 @@ pub enum StoreError {
         /// The version.
         version: String,
     },
+    /// Its check kept no word on its graph.
+    #[error("the check of {name} {version} kept no word on its graph: `hearthctl model remove` it and `hearthctl model add` it again")]
+    NotDescribed {
+        /// The model.
+        name: ModelName,
+        /// The version.
+        version: String,
+    },
     /// There is no earlier version.
     #[error("{0} has no earlier version to go back to")]
     NoPrevious(ModelName),

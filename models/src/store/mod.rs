@@ -118,8 +118,8 @@ impl Store {
 
     /// What the check of a version found of its graph.
     pub fn graph(&self, name: &ModelName, version: &str) -> Result<Graph, StoreError> {
-        let directory = self.folder(name).join(version);
-        crate::check::graph(&directory).map_err(disk(&directory.join(crate::check::REPORT), "reading"))
+        let graph = crate::check::graph(&self.folder(name).join(version));
+        graph.ok_or_else(|| StoreError::NotDescribed { name: name.clone(), version: version.into() })
     }
 
     fn folder(&self, name: &ModelName) -> PathBuf {
