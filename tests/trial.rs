@@ -30,7 +30,7 @@ fn all_is_well(lines: &[Value]) {
         *asked += 1;
         *wrong += usize::from(line["right"] == false);
     }
-    assert_eq!(models.keys().copied().collect::<Vec<_>>(), ["bearing", "digits", "gauge"]);
+    assert_eq!(models.keys().copied().collect::<Vec<_>>(), ["bearing", "digits", "gauge", "parts"]);
     for (model, (asked, wrong)) in models {
         assert!(asked >= 10 && wrong * 20 <= asked, "{model}: {wrong} of {asked} wrong");
     }

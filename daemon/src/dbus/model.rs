@@ -173,7 +173,7 @@ impl Model {
         self.read(|m| m.reason.clone())
     }
 
-    /// classify, regress, anomaly or tensor.
+    /// classify, regress, anomaly, detect or tensor.
     #[zbus(property)]
     fn task(&self) -> String {
         self.read(|m| m.task.clone())

@@ -17,7 +17,7 @@ pub(super) fn decode(payload: &Payload, inputs: &[TensorMetadata], outputs: &[Te
     }
     request.inputs.iter().try_for_each(finite)?;
     let inputs = request.inputs.into_iter().map(|tensor| with_batch(tensor, inputs)).collect();
-    Ok(Decoded { inputs, wanted: request.outputs })
+    Ok(Decoded { inputs, wanted: request.outputs, placement: None })
 }
 
 /// Refuses what no measurement gives: a model would answer it with NaN, or with nonsense.

@@ -236,7 +236,7 @@ fn several_rows_are_not_answered_as_one() {
 }
 
 fn answer(codec: &Codec, outputs: &[f32], shape: Vec<usize>) -> Answer {
-    let decoded = Decoded { inputs: vec![Tensor::from_f32("x", vec![1, 2], &[1.0, 2.0])], wanted: Vec::new() };
+    let decoded = Decoded { inputs: vec![Tensor::from_f32("x", vec![1, 2], &[1.0, 2.0])], wanted: Vec::new(), placement: None };
     codec.encode(&decoded, vec![Tensor::from_f32("y", shape, outputs)]).unwrap()
 }
 
