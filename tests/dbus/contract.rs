@@ -3,10 +3,10 @@
 
 use crate::client::{Options, Stage, call, infer, model, parts, seven, tensor};
 use hearth_api::dbus::{BUS_NAME, MANAGER_PATH, ROOT_PATH};
-use hearth_tests::bus::{bytes, repository};
+use hearth_tests::bus::{bytes, repository, sealed};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use zbus::{Connection, OwnedObjectPath, Variant};
+use zbus::{Connection, Fd, OwnedObjectPath, Variant};
 
 async fn introspect(client: &Connection, path: &str) -> anyhow::Result<String> {
     let proxy = zbus::fdo::IntrospectableProxy::builder(client).destination(BUS_NAME).path(path.to_owned()).build().await?;
@@ -69,10 +69,14 @@ async fn what_goes_in_and_out_is_what_the_schemas_say() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;
     let mut replies: Vec<(serde_json::Value, bool)> = Vec::new();
-    for (name, content_type, payload) in
-        [("digits", "image/png", seven()?), ("parts", "image/png", parts()?), ("negate", "application/json", tensor(&[1.0, -2.0]))]
-    {
-        let (_, result, _) = infer(&model(&client, name).await?, content_type, payload.into(), Options::new()).await?;
+    for (name, content_type, payload) in [
+        ("digits", "image/png", seven()?.into()),
+        // Over what a call holds.
+        ("parts", "image/png", Fd::from(sealed(&parts()?)?).into()),
+        ("negate", "application/json", tensor(&[1.0, -2.0]).into()),
+    ] {
+        let payload: Variant = payload;
+        let (_, result, _) = infer(&model(&client, name).await?, content_type, payload, Options::new()).await?;
         replies.push((serde_json::from_slice(&bytes(result)?)?, true));
     }
     let mut wrong: serde_json::Value = replies[0].0.clone();
