@@ -126,26 +126,34 @@ fn needs(task: &Detect, head: Head) -> String {
         Head::Yolov10 => "[batch, boxes, 6]",
         _ => "[batch, 4 + labels, boxes]",
     };
-    let values = values(head, task).to_string();
-    format!("{} needs {form}, here {}", name(head), form.replace("5 + labels", &values).replace("4 + labels", &values))
+    format!(
+        "{} needs {form}, here {}",
+        name(head),
+        form.replace("5 + labels", &values(head, task).to_string()).replace("4 + labels", &values(head, task).to_string())
+    )
 }
 
 fn describe(task: &Detect, output: &TensorMetadata) -> String {
-    let labels = match task.labels.len() {
-        1 => "is 1 label".into(),
-        count => format!("are {count} labels"),
-    };
-    format!("output {:?} has {:?}, and there {labels}", output.name, output.shape)
+    let count = task.labels.len();
+    format!(
+        "output {:?} has {:?}, and there {} {count} label{}",
+        output.name,
+        output.shape,
+        if count == 1 { "is" } else { "are" },
+        if count == 1 { "" } else { "s" }
+    )
 }
 
 /// Why an output is not what a head needs, with the number of labels that it would be right for.
 fn misfit(task: &Detect, head: Head, output: &TensorMetadata) -> String {
     let mut wrong = format!("{}; {}", describe(task, output), needs(task, head));
     let before = values(head, task) - task.labels.len();
-    if let (Head::Yolov5 | Head::Yolov8, [_, a, b]) = (head, output.shape.as_slice()) {
-        // Of a box's values and the boxes, the boxes are many more.
-        let room = usize::try_from(*a.min(b)).ok().and_then(|values| values.checked_sub(before)).filter(|room| *room > 0);
-        wrong.extend(room.map(|room| format!(" (it has room for {room} label{})", if room == 1 { "" } else { "s" })));
+    // Of a box's values and the boxes, the boxes are many more.
+    let fewest = output.shape.get(1..).unwrap_or_default().iter().filter(|d| **d > 0).min();
+    if let (Head::Yolov5 | Head::Yolov8, 3, Some(labels)) =
+        (head, output.shape.len(), fewest.and_then(|d| usize::try_from(*d).ok()?.checked_sub(before)).filter(|n| *n > 0))
+    {
+        wrong.push_str(&format!(" (it has room for {labels} label{})", if labels == 1 { "" } else { "s" }));
     }
     wrong
 }
