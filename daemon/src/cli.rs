@@ -116,9 +116,10 @@ fn load(file: &Path) -> Result<config::Settings, ConfigError> {
 async fn run(file: &Path) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut daemon = Daemon::start(load(file)?).await?;
+    // Before anyone is told that it serves, and may end it.
+    let ended = ended()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "hearthd serves; configuration from {}", file.display());
     service::ready("serving");
-    let ended = ended()?;
     tokio::pin!(ended);
     loop {
         tokio::select! {
@@ -146,9 +147,10 @@ async fn run_standalone() -> anyhow::Result<()> {
     tracing::info!("no configuration ({DEFAULT_FILE} does not exist): running on a default that keeps nothing");
     let standalone = Standalone::start().await?;
     let daemon = Daemon::start(standalone.settings().clone()).await?;
+    let ended = ended()?;
     tracing::info!("{}", standalone.describe());
     service::ready("serving without a configuration");
-    tracing::info!("{}: stopping", ended()?.await);
+    tracing::info!("{}: stopping", ended.await);
     service::stopping();
     daemon.stop().await;
     standalone.stop().await;
