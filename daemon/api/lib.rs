@@ -12,7 +12,7 @@ pub mod topics;
 
 pub use fault::{Fault, FaultBody, FaultKind, Limit, Whose};
 pub use model::{ModelInfo, ModelState, Point};
-pub use reply::{Anomaly, Answer, Embeddings, Label, Reading, Reply, Timings};
+pub use reply::{Anomaly, Answer, Detection, Embeddings, ImageSize, Label, Reading, Reply, Timings};
 pub use request::{ContentType, ModelName, Payload, Priority, Request, RequestId};
 
 /// Version of the contract: the major part changes when an old client would break.

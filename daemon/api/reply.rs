@@ -80,6 +80,13 @@ pub enum Answer {
         /// How unlike the normal it is.
         anomaly: Anomaly,
     },
+    /// `detect`
+    Boxes {
+        /// What was found, the surest first; empty where nothing was.
+        boxes: Vec<Detection>,
+        /// In what the boxes lie.
+        image: ImageSize,
+    },
     /// `embed`, of one text, picture or recording
     Embedding {
         /// The vector.
@@ -142,6 +149,32 @@ pub struct Embeddings {
     pub truncated: Option<Vec<bool>>,
 }
 
+/// A thing that was found: in pixels from the upper left corner of the upright picture, or, where tensors were sent, of the input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// What it is.
+    pub label: String,
+    /// How sure the model is, as a share of one.
+    pub score: f32,
+    /// Its left edge.
+    pub x: f32,
+    /// Its upper edge.
+    pub y: f32,
+    /// From its left to its right edge.
+    pub width: f32,
+    /// From its upper to its lower edge.
+    pub height: f32,
+}
+
+/// The size of a picture in pixels, upright as its EXIF orientation says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSize {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,9 +227,16 @@ mod tests {
 
     #[test]
     fn what_is_no_tensor_goes_back_as_json() {
-        let reply = reply(Answer::Labels { labels: vec![Label { label: "3".into(), score: 0.9 }] });
-        let (json, content_type) = reply.encode(ContentType::Binary { header_length: None });
-        assert_eq!(content_type, ContentType::Json);
-        assert_eq!(serde_json::from_slice::<Reply>(&json).unwrap(), reply);
+        let found = Detection { label: "bolt".into(), score: 0.93, x: 12.5, y: 8.0, width: 40.1, height: 22.7 };
+        for answer in [
+            Answer::Labels { labels: vec![Label { label: "3".into(), score: 0.9 }] },
+            Answer::Boxes { boxes: vec![found], image: ImageSize { width: 320, height: 240 } },
+            Answer::Boxes { boxes: Vec::new(), image: ImageSize { width: 1, height: 1 } },
+        ] {
+            let reply = reply(answer);
+            let (json, content_type) = reply.encode(ContentType::Binary { header_length: None });
+            assert_eq!(content_type, ContentType::Json);
+            assert_eq!(serde_json::from_slice::<Reply>(&json).unwrap(), reply);
+        }
     }
 }

@@ -9,12 +9,15 @@ HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True  # nothing but the models' own files may lie in these folders
 sys.path.insert(0, str(HERE))
 
+import boxes
 import common
 import numpy as np
+from PIL import Image
 
 
-def judge(output: np.ndarray, truth: str, manifest: dict) -> tuple[str, bool]:
-    """The answer that a row of output means, and whether it is right; a reading within three times the promised mean error is."""
+def judge(output: np.ndarray, truth: str, manifest: dict, sample: Path) -> tuple[str, bool]:
+    """The answer that a row of output means, and whether it is right; a reading within three times the promised mean error is, and boxes
+    are if each is on a part of its label and none is missing."""
     task = manifest["task"]
     if task["kind"] == "classify":
         answer = task["labels"][int(output.argmax())]
@@ -22,8 +25,16 @@ def judge(output: np.ndarray, truth: str, manifest: dict) -> tuple[str, bool]:
     if task["kind"] == "regress":
         value = float(np.clip(output.item() * task.get("scale", 1) + task.get("offset", 0), task["minimum"], task["maximum"]))
         return f"{value:.2f} {task['unit']}", abs(value - float(truth)) <= 3 * manifest["accuracy"]["promised"] * (task["maximum"] - task["minimum"])
+    if task["kind"] == "detect":
+        found = boxes.detected(output, Image.open(sample).size, task, manifest["image"])
+        return ", ".join(sorted(label for label, *_ in found)), boxes.all_right(found, boxes.read(truth))
     answer = "anomalous" if output.item() >= task["threshold"] else "normal"
     return f"{answer} ({output.item():.2f})", answer == truth
+
+
+def told(truth: str, manifest: dict) -> str:
+    """A truth as answers are told."""
+    return ", ".join(sorted(label for label, _ in boxes.read(truth))) if manifest["task"]["kind"] == "detect" else truth
 
 
 def main() -> None:
@@ -36,9 +47,9 @@ def main() -> None:
         right = 0
         for sample in manifest["samples"]:
             row = common.sample_row(folder / sample["file"], manifest)[None]
-            answer, good = judge(run(row)[0], sample["truth"], manifest)
+            answer, good = judge(run(row)[0], sample["truth"], manifest, folder / sample["file"])
             right += good
-            print(f"{manifest['name']:8} {sample['file']:28} truth {sample['truth']:10} answer {answer:20} {'right' if good else 'WRONG'}")
+            print(f"{manifest['name']:8} {sample['file']:28} truth {told(sample['truth'], manifest):10} answer {answer:20} {'right' if good else 'WRONG'}")
         begin = time.perf_counter()
         for _ in range(100):
             run(row)

@@ -117,15 +117,44 @@ class Runner:
         return np.concatenate(parts)
 
 
+LETTERBOX_GREY = 114
+"""What is left around a picture that is scaled to fit inside."""
+
+
 def picture_row(picture: Image.Image, settings: dict) -> np.ndarray:
-    """A picture as an input row [1, height, width] by the `[image]` section of a manifest (grey; stretched, or the middle cropped)."""
-    if settings.get("fit") == "crop":
-        picture = cropped(picture, settings["width"], settings["height"])
-    grey = picture.convert("L").resize((settings["width"], settings["height"]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(grey, np.float32)
+    """A picture as an input row [channels, height, width] by the `[image]` section of a manifest (grey or rgb)."""
+    width, height = settings["width"], settings["height"]
+    picture = picture.convert("L" if settings["colour"] == "grey" else "RGB")
+    if settings.get("fit") == "letterbox":
+        picture = letterboxed(picture, width, height)
+    elif settings.get("fit") == "crop":
+        picture = cropped(picture, width, height)
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    pixels = pixels.reshape(height, width, -1).transpose(2, 0, 1)
     if settings.get("invert", False):
         pixels = 255 - pixels
-    return ((pixels / 255 - settings["mean"][0]) / settings["std"][0])[None].astype(np.float32)
+    channels = len(pixels)
+    mean, std = (np.array(settings.get(key, [usual] * channels), np.float64)[:, None, None] for key, usual in (("mean", 0.0), ("std", 1.0)))
+    return ((pixels / 255 - mean) / std).astype(np.float32)
+
+
+def letterbox(size: tuple[int, int], width: int, height: int) -> tuple[float, int, int, int, int]:
+    """How a picture of this size (width, height) comes to lie inside: scale, left, top, and its width and height there.
+
+    As Ultralytics' LetterBox: sides rounded half to even, a odd pixel of the border on the right and below.
+    """
+    scale = min(width / size[0], height / size[1])
+    inner = round(size[0] * scale), round(size[1] * scale)
+    left, top = round((width - inner[0]) / 2 - 0.1), round((height - inner[1]) / 2 - 0.1)
+    return scale, left, top, *inner
+
+
+def letterboxed(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """All of it, in the middle of grey."""
+    _, left, top, *inner = letterbox(picture.size, width, height)
+    whole = Image.new(picture.mode, (width, height), (LETTERBOX_GREY,) * len(picture.getbands()))
+    whole.paste(picture.resize(tuple(inner), Image.Resampling.BILINEAR), (left, top))
+    return whole
 
 
 def cropped(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -1,5 +1,6 @@
 //! From model files on disk to runnable tract graphs, and from payloads to tensors and back.
 
+pub mod boxes;
 pub mod bundled;
 pub mod check;
 mod error;

@@ -38,6 +38,14 @@
 //! ## kind = "anomaly"            #   verdict `anomalous` from the threshold on
 //! ## score = "output"            #   or reconstruction-error: mean squared difference of output and input
 //! ## threshold = 0.5
+//! ## kind = "detect"             #   boxes in the picture's own pixels, the surest first
+//! ## labels = ["bolt", "nut", "washer"]
+//! ## head = "auto"               #   what the outputs are: yolov5, yolov8, yolov10, ssd; auto: by their names and shapes
+//! ## confidence = 0.25           #   the least score of a box
+//! ## iou = 0.45                  #   of two boxes of a label that overlap more, the surer one stays
+//! ## max = 100                   #   the most boxes in an answer
+//! ## background = false          #   class 0 is the background, the labels begin at class 1
+//! ## coordinates = "pixels"      #   of the input, or normalised: 1 is its width or height
 //! ## kind = "embed"              #   a vector, of a text or of what else the model takes
 //! ## pooling = "mean"            #   of tokens: mean, cls, last; none where the graph gives [batch, width]
 //! ## normalise = true            #   to length 1
@@ -65,14 +73,14 @@
 //! ## prefix = "query: "          # before each text
 //!
 //! [accuracy]                    # measured on what the training never saw
-//! metric = "top-1"              # mean-error: share of full scale; auc: of the score
+//! metric = "top-1"              # mean-error: share of full scale; auc: of the score; map: of boxes, at IoU 0.5
 //! value = 0.983
 //! promised = 0.97               # `hearthctl try` holds it to this
 //! held_out = 800
 //!
 //! [[samples]]                   # run by the check before the model may serve
 //! file = "samples/bolt.jpg"     # the ending tells the content type: json, jpg, png, wav or txt
-//! truth = "bolt"                # a label, a number, or `normal` or `anomalous`
+//! truth = "bolt"                # a label, a number, `normal` or `anomalous`, or boxes as `label x y width height; ...`
 //! # "##;
 //! # let folder = tempfile::tempdir()?;
 //! # std::fs::write(folder.path().join("manifest.toml"), manifest)?;
@@ -85,10 +93,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod detect;
 mod files;
 mod rules;
 mod text;
 
+pub use detect::{Coordinates, Detect, Head};
 pub(crate) use files::{digest, digest_of, is_relative};
 pub(crate) use rules::{SAMPLE_RATES, TOKENS, is_version};
 pub use text::{Embed, Pooling, Text};
@@ -219,6 +229,8 @@ pub enum Task {
         /// Score from which on the verdict is `anomalous`.
         threshold: f64,
     },
+    /// The outputs hold boxes around what is in a picture.
+    Detect(Detect),
     /// A vector for each row.
     Embed(Embed),
 }
@@ -329,7 +341,7 @@ pub struct Sound {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accuracy {
-    /// `top-1` (share right), `mean-error` (share of full scale) or `auc`.
+    /// `top-1` (share right), `mean-error` (share of full scale), `auc` or `map`.
     pub metric: Metric,
     /// The value measured.
     pub value: f64,
@@ -350,6 +362,8 @@ pub enum Metric {
     MeanError,
     /// Area under the receiver operating characteristic of the score.
     Auc,
+    /// Mean over the labels of the average precision of boxes, at an intersection over union of 0.5 (PASCAL VOC 2010).
+    Map,
 }
 
 /// An input to try a model with.
@@ -358,7 +372,7 @@ pub enum Metric {
 pub struct Sample {
     /// The file, relative to the manifest; its ending tells the content type.
     pub file: String,
-    /// What is right: a label, a number, `normal` or `anomalous`.
+    /// What is right: a label, a number, `normal` or `anomalous`, or [boxes](crate::boxes::Truth).
     pub truth: String,
 }
 

@@ -217,6 +217,7 @@ async fn the_manager_lists_what_is_installed() -> anyhow::Result<()> {
         [
             ("/org/hearthd/Inference1/model/digits", "digits", "1.0.0"),
             ("/org/hearthd/Inference1/model/negate", "negate", "1.0"),
+            ("/org/hearthd/Inference1/model/parts", "parts", "1.0.0"),
             ("/org/hearthd/Inference1/model/slow", "slow", "1.0"),
         ]
     );

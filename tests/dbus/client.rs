@@ -20,7 +20,7 @@ pub(crate) type Returned = (String, OwnedVariant, HashMap<String, OwnedVariant>)
 /// How long the tests wait for what is sure to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A bus with a daemon that serves `digits`, `negate` and `slow`.
+/// A bus with a daemon that serves `digits`, `parts`, `negate` and `slow`.
 pub(crate) struct Stage {
     pub(crate) daemon: Hearthd,
     pub(crate) bus: Bus,
@@ -32,22 +32,19 @@ pub(crate) fn home() -> anyhow::Result<Home> {
     let home = Home::new()?;
     home.put("negate", "1.0", onnx::negate)?;
     home.put("slow", "1.0", onnx::slow)?;
-    home.put("digits", "1.0.0", |directory| {
-        let bundled = repository("models/bundled/digits");
-        std::fs::create_dir(directory.join("samples"))?;
-        let samples = std::fs::read_dir(bundled.join("samples"))?.map(|entry| Ok(format!("samples/{}", entry?.file_name().display())));
-        let files = ["manifest.toml", "model.onnx"].map(|file| Ok(file.to_owned())).into_iter().chain(samples);
-        for file in files.collect::<std::io::Result<Vec<String>>>()? {
-            std::fs::copy(bundled.join(&file), directory.join(&file)).with_context(|| format!("digits/{file}"))?;
-        }
-        Ok(())
-    })?;
+    home.put_bundled("digits")?;
+    home.put_bundled("parts")?;
     Ok(home)
 }
 
 /// The picture of a seven.
 pub(crate) fn seven() -> anyhow::Result<Vec<u8>> {
     Ok(std::fs::read(repository("models/bundled/digits/samples/7-0.png"))?)
+}
+
+/// A picture of parts.
+pub(crate) fn parts() -> anyhow::Result<Vec<u8>> {
+    Ok(std::fs::read(repository("models/bundled/parts/samples/00.png"))?)
 }
 
 impl Stage {

@@ -1,12 +1,12 @@
 //! The contract in `daemon/api/contract`: what the daemon serves is what is written there, interface by interface, and what
 //! it answers is what the schemas say.
 
-use crate::client::{Options, Stage, call, infer, model, seven, tensor};
+use crate::client::{Options, Stage, call, infer, model, parts, seven, tensor};
 use hearth_api::dbus::{BUS_NAME, MANAGER_PATH, ROOT_PATH};
-use hearth_tests::bus::{bytes, repository};
+use hearth_tests::bus::{bytes, repository, sealed};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use zbus::{Connection, OwnedObjectPath, Variant};
+use zbus::{Connection, Fd, OwnedObjectPath, Variant};
 
 async fn introspect(client: &Connection, path: &str) -> anyhow::Result<String> {
     let proxy = zbus::fdo::IntrospectableProxy::builder(client).destination(BUS_NAME).path(path.to_owned()).build().await?;
@@ -69,13 +69,26 @@ async fn what_goes_in_and_out_is_what_the_schemas_say() -> anyhow::Result<()> {
     let stage = Stage::set().await?;
     let client = stage.client().await?;
     let mut replies: Vec<(serde_json::Value, bool)> = Vec::new();
-    for (name, content_type, payload) in [("digits", "image/png", seven()?), ("negate", "application/json", tensor(&[1.0, -2.0]))] {
-        let (_, result, _) = infer(&model(&client, name).await?, content_type, payload.into(), Options::new()).await?;
+    for (name, content_type, payload) in [
+        ("digits", "image/png", seven()?.into()),
+        // Over what a call holds.
+        ("parts", "image/png", Fd::from(sealed(&parts()?)?).into()),
+        ("negate", "application/json", tensor(&[1.0, -2.0]).into()),
+    ] {
+        let payload: Variant = payload;
+        let (_, result, _) = infer(&model(&client, name).await?, content_type, payload, Options::new()).await?;
         replies.push((serde_json::from_slice(&bytes(result)?)?, true));
     }
     let mut wrong: serde_json::Value = replies[0].0.clone();
     wrong["outputs"] = serde_json::json!([]);
     replies.push((wrong, false));
+    // A detector that found nothing says so, and in what.
+    let mut nothing = replies[1].0.clone();
+    assert!(nothing["boxes"].as_array().is_some_and(|boxes| !boxes.is_empty()), "{nothing}");
+    nothing["boxes"] = serde_json::json!([]);
+    replies.push((nothing.clone(), true));
+    nothing.as_object_mut().expect("a reply").remove("image");
+    replies.push((nothing, false));
 
     let limited = hearth_api::Fault::overloaded("full").with_limit("queue_requests", 5).retry_after(std::time::Duration::from_millis(9));
     let fault = serde_json::to_value(hearth_api::FaultBody::new(None, Some(hearth_api::ModelName::new("digits")?), limited))?;

@@ -51,6 +51,13 @@ impl Home {
         Ok(())
     }
 
+    /// Puts a bundled model into the store.
+    pub fn put_bundled(&self, model: &str) -> anyhow::Result<()> {
+        let bundled = hearth_models::bundled::all().into_iter().find(|bundled| bundled.manifest().name.as_str() == model);
+        let bundled = bundled.with_context(|| format!("{model} is not bundled"))?;
+        self.put(model, &bundled.manifest().version, |directory| Ok(bundled.write_to(directory)?))
+    }
+
     /// Starts a daemon here. `sections` is the configuration but for the folders.
     pub fn start(&self, sections: &str) -> anyhow::Result<Hearthd> {
         self.start_with(sections, |command| command)

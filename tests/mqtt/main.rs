@@ -1,6 +1,7 @@
 //! The MQTT door from outside: the real daemon on a real mosquitto, asked by real clients.
 
 mod answers;
+mod boxes;
 mod connection;
 mod delivery;
 mod faults;

@@ -12,7 +12,7 @@ mod show;
 mod status;
 mod text;
 
-pub use infer::answer;
+pub use infer::{answer, counted};
 
 use clap::{Args, Subcommand};
 use hearth_api::Fault;

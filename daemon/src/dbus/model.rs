@@ -193,7 +193,7 @@ impl Model {
         self.read(|m| m.reason.clone())
     }
 
-    /// classify, regress, anomaly, embed or tensor.
+    /// classify, regress, anomaly, detect, embed or tensor.
     #[zbus(property)]
     fn task(&self) -> String {
         self.read(|m| m.task.clone())

@@ -156,6 +156,7 @@ fn task_name(task: &Task) -> &'static str {
         Task::Classify { .. } => "classify",
         Task::Regress { .. } => "regress",
         Task::Anomaly { .. } => "anomaly",
+        Task::Detect(_) => "detect",
         Task::Embed(_) => "embed",
     }
 }

@@ -1,6 +1,7 @@
 //! Whether answers are as right as their model promises.
 
-use hearth_api::Answer;
+use hearth_api::{Answer, Detection};
+use hearth_models::boxes::{Truth, all_right, mean_average_precision};
 use hearth_models::manifest::{Manifest, Metric, Task};
 
 /// Holds the answers of one model to its promise.
@@ -13,12 +14,15 @@ pub(super) struct Judge<'m> {
     errors: Vec<f64>,
     /// Scores, and whether the truth is `anomalous`.
     scores: Vec<(f64, bool)>,
+    /// Boxes that were found, and those that are there.
+    boxes: Vec<(Vec<Detection>, Vec<Truth>)>,
 }
 
 /// One answer, judged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Judged {
-    /// As right as one answer can be: the label, the verdict, or a value within three times the mean error promised.
+    /// As right as one answer can be: the label, the verdict, a value within three times the mean error promised, or every box and
+    /// no other.
     pub(super) right: bool,
 }
 
@@ -30,7 +34,7 @@ pub(super) struct Verdict {
 
 impl<'m> Judge<'m> {
     pub(super) fn of(manifest: &'m Manifest) -> Judge<'m> {
-        Judge { manifest, asked: 0, missing: 0, wrong: 0, errors: Vec::new(), scores: Vec::new() }
+        Judge { manifest, asked: 0, missing: 0, wrong: 0, errors: Vec::new(), scores: Vec::new(), boxes: Vec::new() }
     }
 
     fn promised(&self) -> Option<(Metric, f64)> {
@@ -51,6 +55,11 @@ impl<'m> Judge<'m> {
                 self.errors.push(error);
                 self.promised().is_none_or(|(_, mean)| error <= 3.0 * mean)
             }
+            (Answer::Boxes { boxes, .. }, _) => Truth::read_all(truth).is_some_and(|truths| {
+                let right = all_right(boxes, &truths);
+                self.boxes.push((boxes.clone(), truths));
+                right
+            }),
             _ => false,
         };
         self.wrong += usize::from(!right);
@@ -85,6 +94,16 @@ impl<'m> Judge<'m> {
                     format!("area under the curve {auc:.3}, {} of {} verdicts wrong; {share:.3} promised", self.wrong, self.asked),
                 )
             }
+            Some((Metric::Map, share)) => {
+                let map = mean_average_precision(&self.boxes);
+                (
+                    map >= share,
+                    format!(
+                        "mean average precision {map:.3} at IoU 0.5, a box wrong or missing in {} of {}; {share:.2} promised",
+                        self.wrong, self.asked
+                    ),
+                )
+            }
         };
         let says = if self.missing > 0 { format!("{says}; {} MISSING", self.missing) } else { says };
         Verdict { good: kept && self.missing == 0 && self.asked > 0, says }
@@ -98,6 +117,14 @@ impl Judged {
             Answer::Labels { labels } => labels.first().map_or_else(String::new, |l| format!("{} ({:.1} %)", l.label, l.score * 100.0)),
             other => hearth_ctl::answer(other),
         }
+    }
+}
+
+/// A truth, short: of boxes what there is, as answers are told.
+pub(super) fn told(truth: &str, answer: &Answer) -> String {
+    match (answer, Truth::read_all(truth)) {
+        (Answer::Boxes { .. }, Some(truths)) => hearth_ctl::counted(truths.iter().map(|truth| truth.label.as_str())),
+        _ => truth.to_owned(),
     }
 }
 

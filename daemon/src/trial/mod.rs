@@ -219,7 +219,7 @@ fn row(door: Door, sample: &Sample, reply: &Reply, judged: Judged, temperature: 
         door.as_str(),
         if judged.right { "right" } else { "WRONG" },
         judged.answer(&reply.answer),
-        sample.truth,
+        judge::told(&sample.truth, &reply.answer),
         t.queued_us,
         t.batched_us,
         t.computed_us,

@@ -1,6 +1,7 @@
 //! The samples of a manifest: read, and their answers held against their truths.
 
 use super::Wrong;
+use crate::boxes::{Truth, all_right, written};
 use crate::manifest::{Manifest, Sample, Task};
 use hearth_api::{Answer, ContentType, Payload};
 use std::path::Path;
@@ -37,6 +38,10 @@ pub(super) fn judge(manifest: &Manifest, sample: &Sample, answer: &Answer) -> Re
             (right, format!("{} {}", reading.value, reading.unit))
         }
         (Answer::Anomaly { anomaly }, _) => (anomaly.verdict == sample.truth, format!("{} ({})", anomaly.verdict, anomaly.score)),
+        (Answer::Boxes { boxes, .. }, _) => {
+            let right = Truth::read_all(&sample.truth).is_some_and(|truths| all_right(boxes, &truths));
+            (right, written(boxes))
+        }
         (Answer::Reading { .. } | Answer::Outputs { .. } | Answer::Embedding { .. } | Answer::Embeddings(_), _) => return Ok(()),
     };
     if right { Ok(()) } else { Err(Wrong { file: sample.file.clone(), truth: sample.truth.clone(), got }) }

@@ -1,6 +1,7 @@
 //! What a manifest may say: each rule names the field, what it holds and what would be right.
 
 use super::{Batch, Image, Manifest, Sample, Sound, Task, Text, is_relative};
+use crate::boxes::Truth;
 use hearth_api::tensor::TensorMetadata;
 use std::ops::RangeInclusive;
 
@@ -17,9 +18,9 @@ const MAX_PREFIX: usize = 1024;
 const VERSION_FORM: &str = "use 1 to 64 letters, digits, dots, plus signs, underscores and hyphens, a letter or digit first";
 
 /// What is wrong, and what would be right.
-type Wrong = (String, &'static str);
+pub(super) type Wrong = (String, &'static str);
 
-fn ensure(good: bool, wrong: impl FnOnce() -> String, mend: &'static str) -> Result<(), Wrong> {
+pub(super) fn ensure(good: bool, wrong: impl FnOnce() -> String, mend: &'static str) -> Result<(), Wrong> {
     if good { Ok(()) } else { Err((wrong(), mend)) }
 }
 
@@ -103,6 +104,7 @@ fn task(task: &Task) -> Result<(), Wrong> {
         Task::Anomaly { threshold, .. } => {
             ensure(threshold.is_finite(), || format!("task.threshold = {threshold}"), "it must be a finite number")
         }
+        Task::Detect(detect) => detect.check(),
         // What it asks of the graph is looked at with the graph.
         Task::Embed(_) => Ok(()),
     }
@@ -140,6 +142,10 @@ fn sample(task: &Task, sample: &Sample) -> Result<(), Wrong> {
         Task::Classify { labels, .. } => (labels.contains(&sample.truth), "it must be one of the labels"),
         Task::Regress { .. } => (sample.truth.parse::<f64>().is_ok_and(f64::is_finite), "it must be a number"),
         Task::Anomaly { .. } => (matches!(sample.truth.as_str(), "normal" | "anomalous"), "it must be `normal` or `anomalous`"),
+        Task::Detect(detect) => {
+            let known = |truths: Vec<Truth>| truths.iter().all(|truth| detect.labels.contains(&truth.label));
+            (Truth::read_all(&sample.truth).is_some_and(known), "it must be `label x y width height` for each box, with semicolons between")
+        }
     };
     ensure(right, || format!("the truth of {:?} is {:?}", sample.file, sample.truth), mend)
 }

@@ -1,15 +1,15 @@
-//! From outputs to an answer.
+//! From outputs to an answer, but for boxes.
 
 use super::{Decoded, embed};
 use crate::manifest::{AnomalyScore, Task};
 use hearth_api::tensor::{Datatype, Tensor, TensorMetadata, half_to_f32};
 use hearth_api::{Anomaly, Answer, Fault, Label, Reading};
 
-/// Whether a task can be done with these inputs and outputs; else what is wrong.
+/// Whether a task can be done with these inputs and outputs; else what is wrong. `detect` looks for itself.
 pub(super) fn fits(task: &Task, inputs: &[TensorMetadata], outputs: &[TensorMetadata]) -> Result<(), String> {
     let first = outputs.first().ok_or("the graph has no output")?;
     let row: Option<i64> = first.shape.get(1..).unwrap_or_default().iter().map(|d| (*d >= 0).then_some(*d)).product();
-    if matches!(task, Task::Tensor {} | Task::Embed(_)) {
+    if matches!(task, Task::Tensor {} | Task::Detect(_) | Task::Embed(_)) {
         return Ok(());
     }
     if first.datatype == Datatype::Bytes || first.datatype == Datatype::Bool {
@@ -41,7 +41,7 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
         return embed::encode(embed, decoded, &outputs);
     }
     let first = outputs.first().ok_or_else(|| Fault::model_failed("the model gave no output"))?;
-    let values = numbers(first)?;
+    let values: Vec<f64> = numbers(first)?;
     let rows = first.shape.first().copied().unwrap_or(1).max(1);
     let width = values.len() / rows;
     if width == 0 {
@@ -49,7 +49,7 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
     }
     let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
     match task {
-        Task::Tensor {} | Task::Embed(_) => unreachable!("answered above"),
+        Task::Tensor {} | Task::Detect(_) | Task::Embed(_) => unreachable!("answered above or elsewhere"),
         Task::Classify { labels, softmax, top } => {
             let scores = values.chunks_exact(width).map(|row| if *softmax { normalised(row) } else { row.to_vec() });
             let best =
@@ -70,7 +70,8 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
             let score = match score {
                 AnomalyScore::Output => highest(&mut values.iter().copied()),
                 AnomalyScore::ReconstructionError => {
-                    let given = numbers(decoded.inputs.first().ok_or_else(|| Fault::internal("a decoded request has no input"))?)?;
+                    let given: Vec<f64> =
+                        numbers(decoded.inputs.first().ok_or_else(|| Fault::internal("a decoded request has no input"))?)?;
                     if given.len() != values.len() {
                         return Err(Fault::model_failed(format!("the model gave {} values for {}", values.len(), given.len())));
                     }
@@ -92,12 +93,29 @@ fn normalised(logits: &[f64]) -> Vec<f64> {
     powers.into_iter().map(|p| p / sum).collect()
 }
 
+/// What elements are read as.
+pub(super) trait Number {
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Number for f64 {
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
+}
+
+impl Number for f32 {
+    fn from_f64(value: f64) -> f32 {
+        value as f32
+    }
+}
+
 /// The elements of a tensor of numbers.
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Fault> {
+pub(super) fn numbers<N: Number>(tensor: &Tensor) -> Result<Vec<N>, Fault> {
     let data = &tensor.data;
     macro_rules! elements {
         ($t:ty) => {
-            data.chunks_exact(size_of::<$t>()).map(|b| <$t>::from_le_bytes(b.try_into().expect("exact chunks")) as f64).collect()
+            data.as_chunks().0.iter().map(|b| N::from_f64(<$t>::from_le_bytes(*b) as f64)).collect()
         };
     }
     Ok(match tensor.datatype {
@@ -111,7 +129,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Fault> {
         Datatype::Int64 => elements!(i64),
         Datatype::Fp32 => elements!(f32),
         Datatype::Fp64 => elements!(f64),
-        Datatype::Fp16 => data.chunks_exact(2).map(|b| f64::from(half_to_f32(u16::from_le_bytes([b[0], b[1]])))).collect(),
+        Datatype::Fp16 => data.as_chunks().0.iter().map(|b| N::from_f64(half_to_f32(u16::from_le_bytes(*b)).into())).collect(),
         Datatype::Bool | Datatype::Bytes => {
             return Err(Fault::model_failed(format!("{:?} is {:?}, not numbers", tensor.name, tensor.datatype)));
         }

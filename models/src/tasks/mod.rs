@@ -1,8 +1,10 @@
 //! Tasks: payloads become the inputs of a network, its outputs become answers, as the manifest says.
 
 mod answer;
+mod detect;
 mod embed;
 mod picture;
+mod placement;
 mod sound;
 mod tensors;
 mod text;
@@ -14,12 +16,15 @@ use crate::LoadError;
 use crate::manifest::{Colour, FILE_NAME, Layout, Manifest, Task};
 use hearth_api::tensor::{Datatype, Tensor, TensorMetadata, f32_to_half};
 use hearth_api::{Answer, ContentType, Fault, Payload};
+use placement::Placement;
 use std::path::Path;
 
 /// Turns payloads into inputs and outputs into answers, for one model.
 #[derive(Debug)]
 pub struct Codec {
     task: Task,
+    /// Of the task `detect`.
+    detector: Option<detect::Detector>,
     source: Source,
     inputs: Vec<TensorMetadata>,
     outputs: Vec<TensorMetadata>,
@@ -45,6 +50,8 @@ pub struct Decoded {
     pub tokens: Vec<Tokens>,
     /// One text, picture or recording, not a list of them.
     pub alone: bool,
+    /// Where in the input the picture lies, if it was one.
+    placement: Option<Placement>,
 }
 
 impl Codec {
@@ -64,11 +71,16 @@ impl Codec {
             }
         };
         answer::fits(&manifest.task, inputs, outputs).map_err(|w| wrong(w, "correct [task]"))?;
+        let detector = match &manifest.task {
+            Task::Detect(task) => Some(detect::Detector::new(task, manifest.image.as_ref(), inputs, outputs)),
+            _ => None,
+        };
+        let detector = detector.transpose().map_err(|w| wrong(w, "correct [task]"))?;
         let task = match &manifest.task {
             Task::Embed(embed) => Task::Embed(embed::resolve(embed, outputs).map_err(|w| wrong(w, "correct [task]"))?),
             task => task.clone(),
         };
-        Ok(Codec { task, source, inputs: inputs.to_vec(), outputs: outputs.to_vec() })
+        Ok(Codec { task, detector, source, inputs: inputs.to_vec(), outputs: outputs.to_vec() })
     }
 
     /// Memory that it holds, in bytes; nothing worth counting but a tokenizer.
@@ -85,7 +97,7 @@ impl Codec {
             return Err(Fault::bad_request(format!("the payload is empty; this model takes {}", self.takes())));
         }
         begins_as_said(payload)?;
-        let single = |input| Ok(Decoded { inputs: vec![input], alone: true, ..Decoded::default() });
+        let single = |input, placement| Ok(Decoded { inputs: vec![input], alone: true, placement, ..Decoded::default() });
         if let Source::Text(text) = &self.source
             && let Some(decoded) = text.decode(payload)?
         {
@@ -98,8 +110,11 @@ impl Codec {
                 self.one_row(&decoded)?;
                 Ok(decoded)
             }
-            (ContentType::Jpeg | ContentType::Png, Source::Picture(picture)) => single(picture.decode(payload)?),
-            (ContentType::Wav, Source::Sound(sound)) => single(sound.decode(&payload.bytes)?),
+            (ContentType::Jpeg | ContentType::Png, Source::Picture(picture)) => {
+                let (input, placement) = picture.decode(payload)?;
+                single(input, Some(placement))
+            }
+            (ContentType::Wav, Source::Sound(sound)) => single(sound.decode(&payload.bytes)?, None),
             (other, _) => Err(Fault::bad_request(format!("this model does not take {}; it takes {}", other.as_str(), self.takes()))),
         }
     }
@@ -114,13 +129,17 @@ impl Codec {
 
     /// Turns the outputs for a payload into its answer.
     pub fn encode(&self, decoded: &Decoded, outputs: Vec<Tensor>) -> Result<Answer, Fault> {
-        answer::encode(&self.task, decoded, outputs)
+        match &self.detector {
+            Some(detector) => detector.encode(decoded, &outputs),
+            None => answer::encode(&self.task, decoded, outputs),
+        }
     }
 
-    /// Classes and readings are of one input: of several rows only one could be answered, and nobody would know which. The
+    /// Classes, readings and boxes are of one input: of several rows only one could be answered, and nobody would know which. The
     /// windows of a recording are several rows of one input.
     fn one_row(&self, decoded: &Decoded) -> Result<(), Fault> {
-        let single = matches!(self.task, Task::Classify { .. } | Task::Regress { .. }) && !matches!(self.source, Source::Sound(_));
+        let single =
+            matches!(self.task, Task::Classify { .. } | Task::Regress { .. } | Task::Detect(_)) && !matches!(self.source, Source::Sound(_));
         let rows = |tensor: &Tensor| {
             let input = self.inputs.iter().find(|input| input.name == tensor.name)?;
             (input.shape.first() == Some(&-1)).then_some(*tensor.shape.first()?)

@@ -1,5 +1,6 @@
 //! Pictures: JPEG and PNG, upright, in the model's colours, fitted and normalised.
 
+use super::placement::{Axis, Placement};
 use super::{floats, is_float, picture_shape, shape_of};
 use crate::manifest::{Colour, Fit, Image, Layout};
 use hearth_api::tensor::{Datatype, Tensor, TensorMetadata};
@@ -49,21 +50,22 @@ impl Picture {
         Ok(Picture { image: image.clone(), input: input.clone(), shape, scale, offset })
     }
 
-    /// One picture as one row.
-    pub(super) fn decode(&self, payload: &Payload) -> Result<Tensor, Fault> {
+    /// One picture as one row, and where it lies in that.
+    pub(super) fn decode(&self, payload: &Payload) -> Result<(Tensor, Placement), Fault> {
         let (pixels, width, height) = self.pixels(read(payload)?);
-        let fitted = self.fit(&pixels, width, height);
+        let (fitted, placement) = self.fit(&pixels, width, height);
         let mut shape = vec![1];
         shape.extend(&self.shape);
         if self.input.datatype == Datatype::Uint8 {
-            return Ok(Tensor { name: self.input.name.clone(), datatype: Datatype::Uint8, shape, data: self.bytes(fitted).into() });
+            let data = self.bytes(fitted).into();
+            return Ok((Tensor { name: self.input.name.clone(), datatype: Datatype::Uint8, shape, data }, placement));
         }
         let mut values = vec![0.0; fitted.len()];
         match self.image.layout {
             Layout::Nchw => normalise_chw(&fitted, &self.scale, &self.offset, &mut values),
             Layout::Nhwc => normalise_hwc(&fitted, &self.scale, &self.offset, &mut values),
         }
-        Ok(floats(&self.input, shape, &values))
+        Ok((floats(&self.input, shape, &values), placement))
     }
 
     /// Bytes in the model's layout, for inputs that take them as they are.
@@ -93,7 +95,7 @@ impl Picture {
         (pixels, width, height)
     }
 
-    fn fit(&self, pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+    fn fit(&self, pixels: &[u8], width: usize, height: usize) -> (Vec<u8>, Placement) {
         let (to_width, to_height) = (self.image.width as usize, self.image.height as usize);
         let channels = self.image.colour.channels();
         let resize = |pixels: &[u8], width, height, to_width: usize, to_height: usize| {
@@ -102,19 +104,26 @@ impl Picture {
             out
         };
         match self.image.fit {
-            Fit::Stretch => resize(pixels, width, height, to_width, to_height),
+            Fit::Stretch => {
+                let placement = Placement { x: Axis::whole(width, 0, to_width), y: Axis::whole(height, 0, to_height) };
+                (resize(pixels, width, height, to_width, to_height), placement)
+            }
             Fit::Crop => {
                 // The largest part of the target's shape, in the middle.
                 let scaled =
                     |side: usize, by: usize, over: usize| usize::try_from(side as u64 * by as u64 / over as u64).unwrap_or(usize::MAX);
                 let keep_width = scaled(height, to_width, to_height).clamp(1, width);
                 let keep_height = scaled(width, to_height, to_width).clamp(1, height);
-                let part = crop(pixels, width, channels, ((width - keep_width) / 2, (height - keep_height) / 2), (keep_width, keep_height));
-                resize(&part, keep_width, keep_height, to_width, to_height)
+                let (left, top) = ((width - keep_width) / 2, (height - keep_height) / 2);
+                let part = crop(pixels, width, channels, (left, top), (keep_width, keep_height));
+                let placement =
+                    Placement { x: Axis::part(width, left, keep_width, to_width), y: Axis::part(height, top, keep_height, to_height) };
+                (resize(&part, keep_width, keep_height, to_width, to_height), placement)
             }
             Fit::Letterbox => {
+                // As Ultralytics' LetterBox: halves round to even, an odd pixel of the border goes right and below.
                 let scale = (to_width as f64 / width as f64).min(to_height as f64 / height as f64);
-                let side = |length: usize, most: usize| ((length as f64 * scale).round() as usize).clamp(1, most);
+                let side = |length: usize, most: usize| ((length as f64 * scale).round_ties_even() as usize).clamp(1, most);
                 let (in_width, in_height) = (side(width, to_width), side(height, to_height));
                 let inner = resize(pixels, width, height, in_width, in_height);
                 let (left, top) = ((to_width - in_width) / 2, (to_height - in_height) / 2);
@@ -123,7 +132,7 @@ impl Picture {
                     let start = ((top + row) * to_width + left) * channels;
                     out[start..start + line.len()].copy_from_slice(line);
                 }
-                out
+                (out, Placement { x: Axis::whole(width, left, in_width), y: Axis::whole(height, top, in_height) })
             }
         }
     }
