@@ -6,6 +6,7 @@ use hearth_api::{ContentType, FaultKind, Payload};
 use image::{DynamicImage, GrayImage, Luma};
 use proptest::prelude::*;
 use std::io::Cursor;
+use std::path::Path;
 
 fn manifest(rest: &str) -> Manifest {
     toml::from_str(&format!("name = \"m\"\nversion = \"1\"\nfile = \"model.onnx\"\n{rest}")).unwrap()
@@ -257,7 +258,8 @@ fn outputs_that_fit_no_head_are_refused_with_what_would() {
 fn codec(fit: &str, side: usize) -> Codec {
     let image = format!("[image]\nwidth = {side}\nheight = {side}\ncolour = \"grey\"\nfit = \"{fit}\"\n");
     let input = port("images", Datatype::Fp32, &[-1, 1, side as i64, side as i64]);
-    Codec::new(&manifest(&format!("{}{image}", task(""))), &[input], &[port("output0", Datatype::Fp32, &[-1, 7, 1])]).unwrap()
+    Codec::load(Path::new(""), &manifest(&format!("{}{image}", task(""))), &[input], &[port("output0", Datatype::Fp32, &[-1, 7, 1])])
+        .unwrap()
 }
 
 fn png(picture: GrayImage) -> Payload {
