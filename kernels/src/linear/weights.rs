@@ -97,6 +97,12 @@ impl Weights {
         self.depth
     }
 
+    /// The greatest activation with which products are as quick as they can be, whatever the weights: -1 where larger ones may
+    /// saturate pairs of products, so that those are computed on a slower path (AVX2 without VNNI), else 127.
+    pub fn quickest(&self) -> i8 {
+        if with_kernel(self.set, LayoutOf).limits { -1 } else { i8::MAX }
+    }
+
     /// Memory that the weights take.
     pub fn bytes(&self) -> usize {
         let words = self.zero_points.len() + self.sums.len() + self.plain_sums.len();

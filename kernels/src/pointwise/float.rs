@@ -233,17 +233,30 @@ fn exp_parts<const FUSED: bool>(x: f32) -> (f32, f32) {
     (scale, multiply_add::<FUSED>(curve * rest, rest, rest))
 }
 
-/// `(e^2x - 1) / (e^2x + 1)`, with `e^2x - 1` computed without cancellation: near 0 the scale is 1.
+/// `(e^2x - 1) / (e^2x + 1)`.
 #[inline(always)]
 pub(crate) fn tanh<const FUSED: bool>(x: f32) -> f32 {
-    /// Beyond it the result is 1 in `f32`.
+    let difference = exp_2x_less_1::<FUSED>(x);
+    difference / (difference + 2.0)
+}
+
+/// `sigmoid(x) * tanh(y)`, with one division.
+#[inline(always)]
+pub(crate) fn sigmoid_times_tanh<const FUSED: bool>(x: f32, y: f32) -> f32 {
+    let difference = exp_2x_less_1::<FUSED>(y);
+    // The first factor is infinite where the result is 0.
+    difference / ((1.0 + exp::<FUSED>(-x)) * (difference + 2.0))
+}
+
+/// `e^2x - 1` without cancellation: near 0 the scale is 1. From 10 on as at 10, where the hyperbolic tangent is 1 in `f32`.
+#[inline(always)]
+fn exp_2x_less_1<const FUSED: bool>(x: f32) -> f32 {
     const HIGHEST: f32 = 20.0;
     let doubled = 2.0 * x;
     let clamped = if doubled < -HIGHEST { -HIGHEST } else { doubled };
     let clamped = if clamped > HIGHEST { HIGHEST } else { clamped };
     let (scale, rest) = exp_parts::<FUSED>(clamped);
-    let difference = multiply_add::<FUSED>(rest, scale, scale - 1.0);
-    difference / (difference + 2.0)
+    multiply_add::<FUSED>(rest, scale, scale - 1.0)
 }
 
 #[inline(always)]

@@ -29,11 +29,20 @@ impl Grid {
 
     /// The grid that covers `lowest..=highest` and 0 with the 256 integers of `Q`: ONNX DynamicQuantizeLinear for `u8`, and the same
     /// less 128 for `i8`. Where both are 0 the scale is 1, as in onnxruntime.
-    pub fn covering<Q: Quantized>((lowest, highest): (f32, f32)) -> Grid {
-        let (lowest, highest) = (lowest.min(0.0), highest.max(0.0));
-        let scale = if lowest == highest { 1.0 } else { (highest - lowest) / 255.0 };
-        let zero_point = (-lowest / scale).clamp(0.0, 255.0).round_ties_even() as i32;
-        Grid { scale, zero_point: zero_point + Q::LOWEST, lowest: Q::LOWEST, highest: Q::HIGHEST }
+    pub fn covering<Q: Quantized>(extent: (f32, f32)) -> Grid {
+        Grid::covering_with(Q::LOWEST, Q::HIGHEST, extent)
+    }
+
+    /// The same with the integers of `i8` up to `highest`, which is above -128: for activations that are to take fewer bits.
+    pub fn covering_up_to(highest: i8, extent: (f32, f32)) -> Grid {
+        Grid::covering_with(i8::LOWEST, i32::from(highest).max(i8::LOWEST + 1), extent)
+    }
+
+    fn covering_with(least: i32, greatest: i32, (lowest, highest): (f32, f32)) -> Grid {
+        let (lowest, highest, steps) = (lowest.min(0.0), highest.max(0.0), (greatest - least) as f32);
+        let scale = if lowest == highest { 1.0 } else { (highest - lowest) / steps };
+        let zero_point = (-lowest / scale).clamp(0.0, steps).round_ties_even() as i32;
+        Grid { scale, zero_point: zero_point + least, lowest: least, highest: greatest }
     }
 
     /// The grid of the integers `lowest..=highest`, for [`fake_quantize`] with other widths: 16 bits, 4 bits.
@@ -236,7 +245,7 @@ pub fn dynamic_quantize<Q: Quantized>(source: &[f32], target: &mut [Q]) -> Grid 
 
 fn check_grid<Q: Quantized>(grid: &Grid) {
     assert!(
-        (grid.lowest, grid.highest) == (Q::LOWEST, Q::HIGHEST),
+        Q::LOWEST <= grid.lowest && grid.highest <= Q::HIGHEST,
         "a grid of {} to {} for integers of {} to {}",
         grid.lowest,
         grid.highest,

@@ -164,6 +164,22 @@ fn a_target_of_another_length_is_refused() {
 }
 
 #[test]
+fn a_grid_of_fewer_bits_covers_the_same_values() {
+    let values = [-0.5, 1.5, 0.0, 0.3, -0.01, 0.7, 1.499, 0.25, -0.33];
+    for set in InstructionSet::available() {
+        let grid = Grid::covering_up_to(-1, extent_on(set, &values));
+        let mut integers = [0i8; 9];
+        quantize_on(set, &values, grid, &mut integers);
+        assert_eq!((integers[0], integers[1]), (-128, -1), "{set}");
+        for (value, integer) in values.iter().zip(integers) {
+            let real = (i32::from(integer) - grid.zero_point()) as f32 * grid.scale();
+            assert!((value - real).abs() <= grid.scale(), "{set}: {value} became {real}");
+        }
+    }
+    assert_eq!(Grid::covering_up_to(127, (-0.5, 1.5)), Grid::covering::<i8>((-0.5, 1.5)));
+}
+
+#[test]
 #[should_panic(expected = "a grid of -128 to 127 for integers of 0 to 255")]
 fn a_grid_of_another_type_is_refused() {
     quantize(&[0.0; 3], Grid::new(1.0, 0i8), &mut [0u8; 3]);

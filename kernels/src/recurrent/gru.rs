@@ -74,7 +74,7 @@ impl Gru {
 
 /// The step of the GRU that frameworks have.
 struct Usual<'a> {
-    gates: &'a [f32],
+    gates: &'a mut [f32],
     product: &'a [f32],
     state: &'a mut [f32],
 }
@@ -83,10 +83,14 @@ impl Loop for Usual<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Usual { gates, product, state } = self;
-        let (update, rest) = gates.split_at(state.len());
-        let (reset, candidate) = rest.split_at(state.len());
-        for ((((state, update), reset), candidate), product) in state.iter_mut().zip(update).zip(reset).zip(candidate).zip(product) {
-            let candidate = tanh::<FUSED>(multiply_add::<FUSED>(sigmoid::<FUSED>(*reset), *product, *candidate));
+        let (update, rest) = gates.split_at_mut(state.len());
+        let (reset, candidate) = rest.split_at_mut(state.len());
+        // Two loops: the chain of operations of one would be longer than what a CPU looks ahead.
+        for ((candidate, reset), product) in candidate.iter_mut().zip(reset).zip(product) {
+            *candidate = multiply_add::<FUSED>(sigmoid::<FUSED>(*reset), *product, *candidate);
+        }
+        for ((state, update), candidate) in state.iter_mut().zip(update).zip(candidate) {
+            let candidate = tanh::<FUSED>(*candidate);
             // (1 - z) * candidate + z * state.
             *state = multiply_add::<FUSED>(sigmoid::<FUSED>(*update), *state - candidate, candidate);
         }

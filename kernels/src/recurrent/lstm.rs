@@ -2,7 +2,7 @@
 
 use super::{Function, Loop, clip, run};
 use crate::InstructionSet;
-use crate::pointwise::{multiply_add, sigmoid, tanh};
+use crate::pointwise::{sigmoid, sigmoid_times_tanh};
 
 /// An LSTM's gates, as ONNX defines them.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,12 +85,12 @@ impl Loop for Usual<'_> {
         let (input, rest) = gates.split_at(units);
         let (out, rest) = rest.split_at(units);
         let (forget, candidate) = rest.split_at(units);
-        for (((((output, cell), input), out), forget), candidate) in
-            output.iter_mut().zip(cell).zip(input).zip(out).zip(forget).zip(candidate)
-        {
-            let kept = sigmoid::<FUSED>(*forget) * *cell;
-            *cell = multiply_add::<FUSED>(sigmoid::<FUSED>(*input), tanh::<FUSED>(*candidate), kept);
-            *output = sigmoid::<FUSED>(*out) * tanh::<FUSED>(*cell);
+        // Two loops: the chain of operations of one would be longer than what a CPU looks ahead.
+        for (((cell, input), forget), candidate) in cell.iter_mut().zip(input).zip(forget).zip(candidate) {
+            *cell = sigmoid::<FUSED>(*forget) * *cell + sigmoid_times_tanh::<FUSED>(*input, *candidate);
+        }
+        for ((output, cell), out) in output.iter_mut().zip(cell).zip(out) {
+            *output = sigmoid_times_tanh::<FUSED>(*out, *cell);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! One direction of a layer: what happens to the states of a batch at each step.
 
-use super::products::{Input, Memory, Prepared, State, Steps};
+use super::products::{Memory, Products, Steps};
 use hearth_kernels::recurrent::{Gru, Lstm};
 use hearth_kernels::{InstructionSet, float};
-use std::ops::Range;
 
 /// Rows of gates that are computed at once: they stay in the cache until their steps use them up.
 const ROWS: usize = 64;
@@ -14,7 +13,7 @@ pub(super) struct Direction {
     /// Whether it begins with the last step.
     pub(super) backward: bool,
     /// Products of the input, for all gates.
-    pub(super) input: Input,
+    pub(super) input: Products,
     /// What the gates start from.
     pub(super) bias: Vec<f32>,
     pub(super) cell: Cell,
@@ -23,7 +22,7 @@ pub(super) struct Direction {
 /// What becomes of the sums of the gates.
 #[derive(Debug)]
 pub(super) enum Cell {
-    Lstm { lstm: Lstm, state: State },
+    Lstm { lstm: Lstm, state: Products },
     Gru { gru: Gru, gates: float::Weights, candidate: Candidate },
 }
 
@@ -85,7 +84,7 @@ impl Direction {
             let number = if self.backward { parts - 1 - number } else { number };
             let part = steps.count * number / parts..steps.count * (number + 1) / parts;
             buffers.gates.resize(part.len() * steps.batch * width, 0.0);
-            self.multiply(&x, steps, part.clone(), buffers);
+            self.input.of_input(&x, steps, part.clone(), &self.bias, &mut buffers.gates, &mut buffers.products);
             let within = Steps { count: part.len(), ..steps };
             for index in 0..part.len() {
                 let step = if self.backward { part.end - 1 - index } else { part.start + index };
@@ -97,10 +96,6 @@ impl Direction {
                 }
             }
         }
-    }
-
-    fn multiply(&self, x: &Prepared<'_>, steps: Steps, part: Range<usize>, buffers: &mut Buffers) {
-        self.input.multiply(x, steps, part, &self.bias, &mut buffers.gates, &mut buffers.products.scratch);
     }
 }
 
@@ -126,7 +121,7 @@ impl Cell {
         let at = |item: usize| item * units..(item + 1) * units;
         match self {
             Cell::Lstm { lstm, state } => {
-                state.add(set, hidden, batch, gates, stride, products);
+                state.add_state(hidden, batch, gates, stride, products);
                 for item in (0..batch).filter(|item| is_active(*item)) {
                     lstm.step(set, &mut gates[item * stride..][..4 * units], &mut cell[at(item)], &mut hidden[at(item)]);
                 }

@@ -2,7 +2,7 @@
 
 use super::cell::{Candidate, Cell, Direction};
 use super::layer::{Extra, Layer, Output};
-use super::products::{Input, Integer, State};
+use super::products::{Integer, Products};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::recurrent::{Function, Gru, Lstm};
 use hearth_kernels::{InstructionSet, float, linear};
@@ -30,7 +30,7 @@ pub(super) fn layer(node: &NodeProto) -> TractResult<Layer> {
     let functions = functions(node, directions, is_lstm)?;
     let clip = node.float("clip");
     ensure!(clip.is_none_or(|clip| clip > 0.0), "clip {clip:?} is not above 0");
-    let layer = Parts { node, directions, units, depth, outputs };
+    let layer = Parts { node, directions, outputs };
     let [bias, peepholes] = [("bias", 2 * outputs), ("peepholes", 3 * units)].map(|(name, size)| layer.floats(name, size));
     let (bias, peepholes) = (bias?, peepholes?);
     let mut made = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn layer(node: &NodeProto) -> TractResult<Layer> {
             let peepholes = peepholes.as_ref().map_or(Vec::new(), |all| all[index * 3 * units..][..3 * units].to_vec());
             let functions = [functions[0], functions[1], functions[2]];
             let lstm = Lstm { functions, peepholes, clip, input_forget: node.int("input_forget").unwrap_or(0) != 0 };
-            Cell::Lstm { lstm, state: layer.state(index)? }
+            Cell::Lstm { lstm, state: layer.products("state_weights", index, units)? }
         } else {
             let all = layer.matrix("state_weights", index, units)?;
             let (gates, candidate) = all.split_at(2 * units * units);
@@ -59,7 +59,7 @@ pub(super) fn layer(node: &NodeProto) -> TractResult<Layer> {
             };
             Cell::Gru { gru: Gru { functions: [functions[0], functions[1]], clip }, gates, candidate }
         };
-        made.push(Direction { backward, input: layer.input(index)?, bias: sums, cell });
+        made.push(Direction { backward, input: layer.products("weights", index, depth)?, bias: sums, cell });
     }
     let extras = node.ints("inputs").unwrap_or_default().iter().skip(1).map(|place| {
         Ok(match place {
@@ -90,8 +90,6 @@ pub(super) fn layer(node: &NodeProto) -> TractResult<Layer> {
 struct Parts<'a> {
     node: &'a NodeProto,
     directions: usize,
-    units: usize,
-    depth: usize,
     outputs: usize,
 }
 
@@ -110,25 +108,17 @@ impl Parts<'_> {
         Ok(all[direction * size..][..size].to_vec())
     }
 
-    fn input(&self, direction: usize) -> TractResult<Input> {
-        Ok(match self.integer("weights", direction, self.depth)? {
-            Some(integer) => Input::Integer(integer),
-            None => Input::Float(self.pack("weights", direction, self.depth)?),
+    fn products(&self, name: &str, direction: usize, depth: usize) -> TractResult<Products> {
+        Ok(match self.integer(name, direction, depth)? {
+            Some(integer) => Products::Integer(integer),
+            None => {
+                let weights = self.matrix(name, direction, depth)?;
+                Products::Float(float::Weights::pack(InstructionSet::best(), &weights, self.outputs, depth))
+            }
         })
     }
 
-    fn state(&self, direction: usize) -> TractResult<State> {
-        Ok(match self.integer("state_weights", direction, self.units)? {
-            Some(integer) => State::Integer(integer),
-            None => State::Float(self.pack("state_weights", direction, self.units)?),
-        })
-    }
-
-    fn pack(&self, name: &str, direction: usize, depth: usize) -> TractResult<float::Weights> {
-        Ok(float::Weights::pack(InstructionSet::best(), &self.matrix(name, direction, depth)?, self.outputs, depth))
-    }
-
-    /// The same where the weights are integers.
+    /// The weights of a direction where they are integers.
     fn integer(&self, name: &str, direction: usize, depth: usize) -> TractResult<Option<Integer>> {
         let bytes = |name: &str, each: usize| {
             let tensor = tensor(self.node, name).filter(|tensor| tensor.data_type == DataType::Int8 as i32)?;

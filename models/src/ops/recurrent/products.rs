@@ -1,4 +1,4 @@
-//! The products of an LSTM's or GRU's gates: of all steps with the input's weights at once, of one step with the state's.
+//! The products of a layer's gates: of the input at many steps at once, of the states of a batch at one step.
 
 use hearth_kernels::recurrent::add_integer_products;
 use hearth_kernels::{InstructionSet, float, linear, quant};
@@ -23,173 +23,149 @@ impl Steps {
     pub(super) fn item_stride(&self) -> usize {
         if self.batch_first { self.count } else { 1 }
     }
-
-    /// From a step to the next.
-    fn step_stride(&self) -> usize {
-        if self.batch_first { 1 } else { self.batch }
-    }
 }
 
-/// Products of the input.
+/// Weights of a layer, and how activations are multiplied with them.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(super) enum Products {
     Float(float::Weights),
     Integer(Integer),
+}
+
+/// Integer weights, and a scale for each output.
+#[derive(Debug)]
+pub(super) struct Integer {
+    pub(super) weights: linear::Weights,
+    pub(super) scale: Vec<f32>,
 }
 
 /// The input, as the products take it.
 pub(super) enum Prepared<'a> {
     Float(&'a [f32]),
-    /// Each item on a grid of its own, its steps neighbours.
+    /// Each item on a grid of its own.
     Integer(Vec<i8>, Vec<quant::Grid>),
-}
-
-impl Input {
-    pub(super) fn outputs(&self) -> usize {
-        match self {
-            Input::Float(weights) => weights.outputs(),
-            Input::Integer(integer) => integer.weights.outputs(),
-        }
-    }
-
-    pub(super) fn depth(&self) -> usize {
-        match self {
-            Input::Float(weights) => weights.depth(),
-            Input::Integer(integer) => integer.weights.depth(),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Input::Float(weights) => weights.bytes(),
-            Input::Integer(integer) => integer.bytes(),
-        }
-    }
-
-    /// Quantizes each item on the grid that covers all of its steps.
-    pub(super) fn prepare<'a>(&self, x: &'a [f32], steps: Steps) -> Prepared<'a> {
-        let (Input::Integer(_), depth) = (self, self.depth()) else { return Prepared::Float(x) };
-        let size = steps.count * depth;
-        let (mut integers, mut item_values) = (vec![0; steps.batch * size], Vec::new());
-        let grids = integers.chunks_exact_mut(size.max(1)).enumerate().map(|(item, integers)| {
-            if steps.step_stride() == 1 {
-                return quant::dynamic_quantize(&x[item * size..][..size], integers);
-            }
-            item_values.clear();
-            (0..steps.count).for_each(|step| item_values.extend_from_slice(&x[steps.row(step, item) * depth..][..depth]));
-            quant::dynamic_quantize(&item_values, integers)
-        });
-        let grids = grids.collect();
-        Prepared::Integer(integers, grids)
-    }
-
-    /// The sums of some steps' gates: `gates` holds a row for each step and item, as `part` tells.
-    pub(super) fn multiply(
-        &self,
-        x: &Prepared<'_>,
-        steps: Steps,
-        some: Range<usize>,
-        bias: &[f32],
-        gates: &mut [f32],
-        scratch: &mut linear::Scratch,
-    ) {
-        let (outputs, depth) = (self.outputs(), self.depth());
-        let part = Steps { count: some.len(), ..steps };
-        match (self, x) {
-            (Input::Float(weights), Prepared::Float(x)) => {
-                let finish = float::Finish { bias, ..float::Finish::default() };
-                // Runs of rows that are neighbours both here and there.
-                let (runs, rows) = if steps.batch_first { (steps.batch, some.len()) } else { (1, some.len() * steps.batch) };
-                for run in 0..runs {
-                    let matrix = float::Matrix::new(&x[steps.row(some.start, run) * depth..], rows, depth, depth);
-                    float::multiply(weights, 0..outputs, &matrix, &finish, &mut gates[part.row(0, run) * outputs..], outputs);
-                }
-            }
-            (Input::Integer(integer), Prepared::Integer(x, grids)) => {
-                for (item, grid) in grids.iter().enumerate() {
-                    let item_steps = &x[(item * steps.count + some.start) * depth..][..some.len() * depth];
-                    let matrix = linear::Matrix::new(item_steps, some.len(), depth, depth);
-                    let offset: Vec<i32> = integer.weights.sums().iter().map(|sum| sum.wrapping_mul(-grid.zero_point())).collect();
-                    let finish = linear::Float { offset: &offset, scale: &integer.scale, row_scale: &vec![grid.scale(); some.len()], bias };
-                    let (gates, stride) = (&mut gates[part.row(0, item) * outputs..], part.step_stride() * outputs);
-                    linear::multiply(&integer.weights, 0..outputs, &matrix, &finish, gates, stride, scratch);
-                }
-            }
-            _ => unreachable!("an input that these products prepared"),
-        }
-    }
-}
-
-/// Products with integer weights.
-#[derive(Debug)]
-pub(super) struct Integer {
-    pub(super) weights: linear::Weights,
-    /// One for each output.
-    pub(super) scale: Vec<f32>,
-}
-
-impl Integer {
-    pub(super) fn bytes(&self) -> usize {
-        self.weights.bytes() + size_of_val(self.scale.as_slice())
-    }
-}
-
-/// Products of the state.
-#[derive(Debug)]
-pub(super) enum State {
-    Float(float::Weights),
-    Integer(Integer),
 }
 
 /// Memory of products with integers.
 #[derive(Default)]
 pub(super) struct Memory {
     integers: Vec<i8>,
-    grids: Vec<(f32, i32)>,
+    grids: Vec<quant::Grid>,
     sums: Vec<i32>,
-    pub(super) scratch: linear::Scratch,
+    scratch: linear::Scratch,
 }
 
-impl State {
+impl Products {
     pub(super) fn outputs(&self) -> usize {
         match self {
-            State::Float(weights) => weights.outputs(),
-            State::Integer(integer) => integer.weights.outputs(),
+            Products::Float(weights) => weights.outputs(),
+            Products::Integer(integer) => integer.weights.outputs(),
+        }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Products::Float(weights) => weights.depth(),
+            Products::Integer(integer) => integer.weights.depth(),
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         match self {
-            State::Float(weights) => weights.bytes(),
-            State::Integer(integer) => integer.bytes(),
+            Products::Float(weights) => weights.bytes(),
+            Products::Integer(integer) => integer.weights.bytes() + size_of_val(integer.scale.as_slice()),
+        }
+    }
+
+    /// Quantizes each item on the grid that covers all of its steps, if the weights are integers.
+    pub(super) fn prepare<'a>(&self, x: &'a [f32], steps: Steps) -> Prepared<'a> {
+        let Products::Integer(Integer { weights, .. }) = self else { return Prepared::Float(x) };
+        let depth = weights.depth();
+        let row = |step, item| steps.row(step, item) * depth..(steps.row(step, item) + 1) * depth;
+        let mut integers = vec![0; x.len()];
+        let grids = (0..steps.batch).map(|item| {
+            let extents = (0..steps.count).map(|step| quant::extent(&x[row(step, item)]));
+            let extent = extents.fold((0.0f32, 0.0f32), |all, extent| (all.0.min(extent.0), all.1.max(extent.1)));
+            let grid = quant::Grid::covering_up_to(weights.quickest(), extent);
+            (0..steps.count).for_each(|step| quant::quantize(&x[row(step, item)], grid, &mut integers[row(step, item)]));
+            grid
+        });
+        let grids = grids.collect();
+        Prepared::Integer(integers, grids)
+    }
+
+    /// The sums of the gates of `some` steps, from the bias on: `gates` holds a row for each of them and each item, in the order of `x`.
+    pub(super) fn of_input(
+        &self,
+        x: &Prepared<'_>,
+        steps: Steps,
+        some: Range<usize>,
+        bias: &[f32],
+        gates: &mut [f32],
+        memory: &mut Memory,
+    ) {
+        let (outputs, depth) = (self.outputs(), self.depth());
+        // Runs of rows that are neighbours in the input: they are here, too.
+        let (runs, rows) = if steps.batch_first { (steps.batch, some.len()) } else { (1, some.len() * steps.batch) };
+        for (run, gates) in gates.chunks_exact_mut((rows * outputs).max(1)).enumerate().take(runs) {
+            let first = steps.row(some.start, run) * depth;
+            match (self, x) {
+                (Products::Float(weights), Prepared::Float(x)) => {
+                    let matrix = float::Matrix::new(&x[first..], rows, depth, depth);
+                    float::multiply(weights, 0..outputs, &matrix, &float::Finish { bias, ..float::Finish::default() }, gates, outputs);
+                }
+                (Products::Integer(integer), Prepared::Integer(x, grids)) => {
+                    gates.chunks_exact_mut(outputs.max(1)).for_each(|gates| gates.copy_from_slice(bias));
+                    let grid = |row: usize| grids[if steps.batch_first { run } else { row % steps.batch }];
+                    integer.add(&x[first..first + rows * depth], grid, gates, outputs, &mut memory.sums, &mut memory.scratch);
+                }
+                _ => unreachable!("an input that these products prepared"),
+            }
         }
     }
 
     /// Adds the products of the states of all items to the rows of their gates, `stride` apart.
-    pub(super) fn add(&self, set: InstructionSet, states: &[f32], batch: usize, gates: &mut [f32], stride: usize, memory: &mut Memory) {
-        let outputs = self.outputs();
+    pub(super) fn add_state(&self, states: &[f32], batch: usize, gates: &mut [f32], stride: usize, memory: &mut Memory) {
         match self {
-            State::Float(weights) => {
+            Products::Float(weights) => {
                 let finish = float::Finish { accumulate: true, ..float::Finish::default() };
                 let matrix = float::Matrix::new(states, batch, weights.depth(), weights.depth());
-                float::multiply(weights, 0..outputs, &matrix, &finish, gates, stride);
+                float::multiply(weights, 0..weights.outputs(), &matrix, &finish, gates, stride);
             }
-            State::Integer(Integer { weights, scale }) => {
+            Products::Integer(integer) => {
                 let Memory { integers, grids, sums, scratch } = memory;
-                let depth = weights.depth();
+                let depth = integer.weights.depth().max(1);
                 integers.resize(states.len(), 0);
-                sums.resize(batch * outputs, 0);
                 grids.clear();
-                grids.extend(states.chunks_exact(depth.max(1)).zip(integers.chunks_exact_mut(depth.max(1))).map(|(state, integers)| {
-                    let grid = quant::dynamic_quantize::<i8>(state, integers);
-                    (grid.scale(), grid.zero_point())
+                grids.extend(states.chunks_exact(depth).zip(integers.chunks_exact_mut(depth)).map(|(state, integers)| {
+                    let grid = quant::Grid::covering_up_to(integer.weights.quickest(), quant::extent(state));
+                    quant::quantize(state, grid, integers);
+                    grid
                 }));
-                let matrix = linear::Matrix::new(integers, batch, depth, depth);
-                linear::multiply(weights, 0..outputs, &matrix, &linear::Raw { bias: &[] }, sums, outputs, scratch);
-                for ((gates, sums), grid) in gates.chunks_mut(stride).zip(sums.chunks_exact(outputs.max(1))).zip(grids) {
-                    add_integer_products(set, sums, weights.sums(), scale, *grid, &mut gates[..outputs]);
-                }
+                integer.add(integers, |row| grids[row], gates, stride, sums, scratch);
             }
+        }
+    }
+}
+
+impl Integer {
+    /// Adds the products of rows, each on its grid, to `gates`.
+    fn add(
+        &self,
+        rows: &[i8],
+        grid: impl Fn(usize) -> quant::Grid,
+        gates: &mut [f32],
+        stride: usize,
+        sums: &mut Vec<i32>,
+        scratch: &mut linear::Scratch,
+    ) {
+        let (outputs, depth) = (self.weights.outputs(), self.weights.depth());
+        let matrix = linear::Matrix::new(rows, rows.len() / depth.max(1), depth, depth);
+        sums.resize(rows.len() / depth.max(1) * outputs, 0);
+        linear::multiply(&self.weights, 0..outputs, &matrix, &linear::Raw { bias: &[] }, sums, outputs, scratch);
+        for (row, (gates, sums)) in gates.chunks_mut(stride).zip(sums.chunks_exact(outputs.max(1))).enumerate() {
+            let grid = (grid(row).scale(), grid(row).zero_point());
+            add_integer_products(InstructionSet::best(), sums, self.weights.sums(), &self.scale, grid, &mut gates[..outputs]);
         }
     }
 }
