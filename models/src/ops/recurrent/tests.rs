@@ -64,7 +64,8 @@ fn layers_with_integer_weights_answer_as_onnxruntime_does() {
     for name in ["recurrent_s8", "recurrent_u8"] {
         answers_as_onnxruntime(name, 12, |output, ours, theirs| {
             let cosine = cosine(ours, theirs);
-            assert!(cosine >= 0.9999, "{name}, {output}: cosine {cosine}");
+            // 7 bits of activations where 8 are slow; with 8 it is above 0.9999.
+            assert!(cosine >= 0.9997, "{name}, {output}: cosine {cosine}");
         });
     }
 }
