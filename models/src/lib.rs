@@ -3,7 +3,9 @@
 pub mod boxes;
 pub mod bundled;
 pub mod check;
+mod decoder;
 mod error;
+mod gguf;
 pub mod manifest;
 mod model;
 pub mod network;

@@ -41,7 +41,7 @@ impl Scheduler {
         self.waiting_bytes += job.bytes;
         self.keys.insert(job.key.clone(), job.ticket);
         self.ledger.add(&job);
-        self.jobs.insert(job.ticket, Entry { job, place: Some(place) });
+        self.jobs.insert(job.ticket, Entry { job, arrived: now, place: Some(place) });
     }
 
     fn admit(&self, job: &Job, now: Time) -> Result<(), Fault> {

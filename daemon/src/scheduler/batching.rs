@@ -92,7 +92,7 @@ mod tests {
     /// A step takes 10 ms and 1 ms for each request; up to 8 were measured. A wait may be 20 ms.
     fn profile() -> Profile {
         let points = [1, 2, 4, 8].map(|n| Point { batch: n, threads: 1, latency_us: 10_000 + 1_000 * u64::from(n), cpu_us_per_item: 1 });
-        Profile { max_batch: 8, max_delay: MS(20), points: points.into() }
+        Profile { max_batch: 8, max_delay: MS(20), points: points.into(), conversations: false }
     }
 
     /// A queue of requests that came and must be ready at these milliseconds, the last of them just now.

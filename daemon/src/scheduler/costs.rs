@@ -18,8 +18,8 @@ const LARGEST_BATCH: u32 = 1024;
 pub(super) struct Costs {
     /// For batch 1, 2, ...; empty while nothing was measured.
     table: Vec<Cost>,
-    /// The largest batch allowed.
-    ceiling: usize,
+    /// Of what was not measured: the largest batch, and its threads.
+    unmeasured: (usize, u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +34,15 @@ impl Costs {
     /// The table of `profile` within a budget of `threads` and `batch`.
     pub(super) fn new(profile: &Profile, threads: u32, batch: u32) -> Costs {
         let ceiling = profile.max_batch.min(batch).clamp(1, LARGEST_BATCH);
+        if profile.conversations {
+            return Costs { table: Vec::new(), unmeasured: (ceiling as usize, threads.max(1)) };
+        }
+        let unmeasured = (ceiling.min(CAUTIOUS_BATCH) as usize, 1);
         let mut measured: BTreeMap<u32, BTreeMap<u32, f64>> = BTreeMap::new();
         for point in profile.points.iter().filter(|p| p.batch >= 1 && p.threads >= 1 && p.threads <= threads.max(1) && p.latency_us > 0) {
             measured.entry(point.threads).or_default().insert(point.batch, point.latency_us as f64);
         }
-        let Some(on_one) = measured.get(&1) else { return Costs { table: Vec::new(), ceiling: ceiling as usize } };
+        let Some(on_one) = measured.get(&1) else { return Costs { table: Vec::new(), unmeasured } };
         let comparable = on_one.len() >= 2;
         let largest = if comparable { measured.values().flat_map(BTreeMap::keys).copied().max().unwrap_or(1) } else { CAUTIOUS_BATCH };
         if !comparable {
@@ -65,14 +69,14 @@ impl Costs {
                 table[batch - 1].pays = (before..=batch).find(|b| rate(&table, *b) * (1.0 + GAIN) >= best_rate).unwrap_or(batch);
             }
         }
-        Costs { table, ceiling: ceiling as usize }
+        Costs { table, unmeasured }
     }
 
     /// The batch to make when `waiting` requests, at least one, could ride in it.
     pub(super) fn batch(&self, waiting: usize) -> usize {
         match self.table.get(waiting.min(self.table.len()).saturating_sub(1)) {
             Some(cost) => cost.pays,
-            None => waiting.min(CAUTIOUS_BATCH as usize).min(self.ceiling),
+            None => waiting.min(self.unmeasured.0),
         }
     }
 
@@ -88,7 +92,7 @@ impl Costs {
 
     /// The threads for a step of `batch` requests.
     pub(super) fn threads(&self, batch: usize) -> u32 {
-        self.table.get(batch.saturating_sub(1)).map_or(1, |cost| cost.threads)
+        self.table.get(batch.saturating_sub(1)).map_or(self.unmeasured.1, |cost| cost.threads)
     }
 
     /// The compute time saved when one more request joins a batch of `batch`, rather than run on its own.
@@ -123,7 +127,7 @@ mod tests {
 
     fn profile(points: &[(u32, u32, u64)]) -> Profile {
         let points = points.iter().map(|&(batch, threads, latency_us)| Point { batch, threads, latency_us, cpu_us_per_item: latency_us });
-        Profile { max_batch: 32, max_delay: Duration::from_millis(5), points: points.collect() }
+        Profile { max_batch: 32, max_delay: Duration::from_millis(5), points: points.collect(), conversations: false }
     }
 
     #[test]
@@ -154,6 +158,14 @@ mod tests {
         assert_eq!((few.best_batch(), few.threads(2)), (2, 2));
         let one = Costs::new(&profile(&points), 1, u32::MAX);
         assert_eq!((one.threads(8), one.latency(2)), (1, Some(Duration::from_millis(19))));
+    }
+
+    #[test]
+    fn conversations_ride_all_together_on_all_threads() {
+        let costs = Costs::new(&Profile { conversations: true, ..profile(&[]) }, 4, u32::MAX);
+        assert_eq!((costs.batch(9), costs.best_batch(), costs.threads(9)), (9, 32, 4));
+        let bounded = Costs::new(&Profile { conversations: true, ..profile(&[]) }, 2, 3);
+        assert_eq!((bounded.batch(9), bounded.threads(3)), (3, 2));
     }
 
     #[test]

@@ -88,13 +88,15 @@ pub(super) struct Lane {
     pub(super) arrivals: Arrivals,
     /// Requests in steps.
     pub(super) running: usize,
-    /// Mean time a request takes of a step, in seconds; none before the first step.
+    /// Mean time a request takes of its steps, in seconds; none before the first is over.
     pace: Option<f64>,
+    /// Time of steps since the last request was over.
+    spent: Duration,
 }
 
 impl Lane {
     pub(super) fn new() -> Lane {
-        Lane { state: State::Available, queues: Default::default(), arrivals: Arrivals::default(), running: 0, pace: None }
+        Lane { state: State::Available, queues: Default::default(), arrivals: Arrivals::default(), running: 0, pace: None, spent: Duration::ZERO }
     }
 
     /// The budget has changed.
@@ -126,9 +128,13 @@ impl Lane {
         self.queues.iter().flat_map(|queue| queue.waiting.keys().map(|(_, ticket)| *ticket)).collect()
     }
 
-    /// A step of `items` requests took so long.
+    /// A step after which `items` requests were over took so long.
     pub(super) fn served(&mut self, items: usize, took: Duration) {
-        let item = took.as_secs_f64() / items.max(1) as f64;
+        self.spent += took;
+        if items == 0 {
+            return;
+        }
+        let item = std::mem::take(&mut self.spent).as_secs_f64() / items as f64;
         self.pace = Some(self.pace.map_or(item, |mean| mean + (item - mean) * WEIGHT));
     }
 

@@ -93,6 +93,7 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct Entry {
     job: Job,
+    arrived: Time,
     /// Its place in its queue; none in a step.
     place: Option<Place>,
 }
@@ -144,7 +145,7 @@ impl Scheduler {
             Event::Submit(job) => self.submit(job, now, &mut actions),
             Event::Cancel(ticket) => self.cancel(ticket, &mut actions),
             Event::Model(model, readiness) => self.set_model(model, readiness, &mut actions),
-            Event::Finished { step, took } => self.finished(step, took, now),
+            Event::Finished { step, took, unfinished } => self.finished(step, took, &unfinished, now, &mut actions),
             Event::Between(step) => self.interrupt(step, now, &mut actions),
             Event::Budget(budget) => self.set_budget(budget, now),
             Event::Timer => self.wake_at = None,
@@ -251,23 +252,49 @@ impl Scheduler {
         }
     }
 
-    fn finished(&mut self, step: StepId, took: Duration, now: Time) {
+    fn finished(&mut self, step: StepId, took: Duration, unfinished: &[Ticket], now: Time, actions: &mut Vec<Action>) {
         let Some(at) = self.running.iter().position(|running| running.id == step) else { return };
         let step = self.running.remove(at);
         if let Some(lane) = self.lanes.get_mut(&step.model) {
-            lane.served(step.jobs.len(), took);
+            lane.served(step.jobs.len() - unfinished.len().min(step.jobs.len()), took);
             // A lane that came anew under the same name while the step ran has nothing of it.
             lane.running = lane.running.saturating_sub(step.jobs.len());
             lane.queue_mut(step.priority).virtual_time += took;
         }
         for ticket in step.jobs {
-            self.forget(ticket);
+            if unfinished.contains(&ticket) {
+                self.wait_again(ticket, actions);
+            } else {
+                self.forget(ticket);
+            }
         }
+        // What waits again may have no time left.
+        self.expire(now, actions);
         self.rest_owed += took;
         if self.running.is_empty() {
             let owed = std::mem::take(&mut self.rest_owed);
             self.resting_until = self.resting_until.max(now) + owed.mul_f64(rest_share(&self.budget));
         }
+    }
+
+    /// A request of a step that is not over goes back to where it stood.
+    fn wait_again(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
+        let Some(entry) = self.jobs.get_mut(&ticket) else { return };
+        let job = &entry.job;
+        let fault = match self.lanes.get_mut(&job.model) {
+            Some(Lane { state: State::Failed(fault), .. }) => fault.clone(),
+            Some(lane) => {
+                let place = (job.deadline.min(entry.arrived + self.bounds.default_timeout), ticket);
+                let waiting = Waiting { deadline: job.deadline, arrived: entry.arrived, alone: job.alone };
+                lane.queue_mut(job.priority).waiting.insert(place, waiting);
+                self.deadlines.insert((job.deadline, ticket));
+                self.waiting_bytes += job.bytes;
+                entry.place = Some(place);
+                return;
+            }
+            None => Fault::unknown_model(&job.model, self.lanes.keys()),
+        };
+        self.refuse(ticket, fault, actions);
     }
 
     /// Ends a waiting request with a fault.
@@ -278,7 +305,7 @@ impl Scheduler {
 
     /// Takes a request that ends out of everything that knows it.
     fn forget(&mut self, ticket: Ticket) {
-        let Some(Entry { job, place }) = self.jobs.remove(&ticket) else { return };
+        let Some(Entry { job, place, .. }) = self.jobs.remove(&ticket) else { return };
         if let Some(place) = place {
             self.deadlines.remove(&(job.deadline, ticket));
             self.waiting_bytes -= job.bytes;

@@ -2,7 +2,7 @@
 //!
 //! **How a ticket ends.** Each ticket that came in a [`Event::Submit`] ends exactly once, in one of four ways: by
 //! [`Action::Attach`], by [`Action::Refuse`], by [`Action::HandBack`], or by the [`Event::Finished`] of the step that
-//! holds it. The engine owns the answers of a step: it delivers them, faults of a failed step included, before or after
+//! holds it (and does not say that it is unfinished). The engine owns the answers of a step: it delivers them, faults of a failed step included, before or after
 //! it reports `Finished`.
 
 use crate::thermal::Budget;
@@ -109,6 +109,9 @@ pub struct Profile {
     /// Measured points, the whole table each time. Until it holds two batch sizes on one thread it says nothing about
     /// batching: small batches of what is there, on one thread.
     pub points: Vec<Point>,
+    /// Its requests are conversations: a step takes each of as many as may ride a token or a piece of a prompt further, on all
+    /// threads; those that are not over wait for the next step ([`Event::Finished`]).
+    pub conversations: bool,
 }
 
 /// What happened.
@@ -127,6 +130,8 @@ pub enum Event {
         step: StepId,
         /// How long the step computed, without what ran inside it.
         took: Duration,
+        /// Requests of the step that are not over: they wait again, where they stood, and ride in a later step.
+        unfinished: Vec<Ticket>,
     },
     /// The running step stands between two nodes of its graph and may be interrupted. Worth sending only while
     /// [`Scheduler::wants_interruption`](super::Scheduler::wants_interruption).

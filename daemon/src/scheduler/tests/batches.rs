@@ -187,7 +187,7 @@ fn ten_thousand_waiting_requests_hardly_slow_an_event_down() {
             for _ in 0..20 {
                 now += ms(1);
                 let mut served = 0;
-                for action in scheduler.on(Event::Finished { step: StepId(step), took: ms(1) }, at(now)) {
+                for action in scheduler.on(Event::Finished { step: StepId(step), took: ms(1), unfinished: Vec::new() }, at(now)) {
                     if let Action::Run(next) = action {
                         (step, served) = (next.id.0, next.jobs.len());
                     }

@@ -62,7 +62,7 @@ impl Model {
                 Point { batch, threads, latency_us, cpu_us_per_item: latency_us * u64::from(threads) / u64::from(batch) }
             })
         });
-        Arc::new(Profile { max_batch: self.max_batch, max_delay: self.max_delay, points: points.collect() })
+        Arc::new(Profile { max_batch: self.max_batch, max_delay: self.max_delay, points: points.collect(), conversations: false })
     }
 }
 
@@ -451,7 +451,7 @@ impl Board {
                 let (batch, started) = (over.jobs.len(), over.ran.started);
                 self.end_with(job.ticket, How::Served { batch, started, batched: job.batched });
             }
-            self.on(Event::Finished { step: id, took: over.ran.took });
+            self.on(Event::Finished { step: id, took: over.ran.took, unfinished: Vec::new() });
             // A step that was interrupted goes on; one that has just begun has its first node planned.
             if self.computing.last().is_some_and(|outer| outer.ran.id < id) {
                 self.next_node();

@@ -3,5 +3,6 @@
 mod admission;
 mod batches;
 mod board;
+mod conversations;
 mod order;
 mod properties;

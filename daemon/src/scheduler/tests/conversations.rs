@@ -1,0 +1,113 @@
+//! Models whose requests are conversations: they ride step after step until they are over, and let others in between.
+
+use super::board::{BOUNDS, at, ms, name};
+use crate::scheduler::*;
+use crate::thermal::Budget;
+use hearth_api::{FaultKind, ModelName, Priority};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A scheduler with a model of conversations, `chat`, and one that is none, `digits`.
+fn scheduler() -> Scheduler {
+    let mut scheduler = Scheduler::new(BOUNDS, Budget::unbounded(2));
+    for (model, conversations) in [("chat", true), ("digits", false)] {
+        let profile = Profile { max_batch: 3, max_delay: Duration::ZERO, points: Vec::new(), conversations };
+        scheduler.on(Event::Model(name(model), Readiness::Ready(Arc::new(profile))), Time::default());
+    }
+    scheduler
+}
+
+fn job(ticket: u64, model: &str, deadline: u64) -> Event {
+    let key = Key { door: Door::Bus, reply_to: ":1.7".into(), correlation: vec![ticket as u8].into() };
+    let model: ModelName = name(model);
+    Event::Submit(Job { ticket: Ticket(ticket), key, model, priority: Priority::Normal, deadline: at(ms(deadline)), bytes: 1, alone: false })
+}
+
+/// The step to run.
+fn step(actions: Vec<Action>) -> Option<(StepId, Vec<u64>, u32)> {
+    actions.into_iter().find_map(|action| match action {
+        Action::Run(step) => Some((step.id, step.jobs.iter().map(|job| job.ticket.0).collect(), step.threads)),
+        _ => None,
+    })
+}
+
+fn finished(step: StepId, unfinished: &[u64]) -> Event {
+    Event::Finished { step, took: ms(10), unfinished: unfinished.iter().map(|ticket| Ticket(*ticket)).collect() }
+}
+
+#[test]
+fn conversations_join_and_leave_between_steps() {
+    let mut scheduler = scheduler();
+    let (first, jobs, threads) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    assert_eq!((jobs, threads), (vec![1], 2));
+    assert_eq!(step(scheduler.on(job(2, "chat", 60_000), at(ms(1)))), None);
+    let (second, jobs, _) = step(scheduler.on(finished(first, &[1]), at(ms(10)))).unwrap();
+    assert_eq!(jobs, [1, 2]);
+    let (third, jobs, _) = step(scheduler.on(finished(second, &[2]), at(ms(20)))).unwrap();
+    assert_eq!(jobs, [2]);
+    assert_eq!(step(scheduler.on(finished(third, &[]), at(ms(30)))), None);
+    assert_eq!(scheduler.waiting(), 0);
+}
+
+#[test]
+fn those_that_began_go_on_before_others_begin() {
+    let mut scheduler = scheduler();
+    let (id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    (2..=5).for_each(|ticket| drop(scheduler.on(job(ticket, "chat", 60_000), at(ms(ticket)))));
+    let (id, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(10)))).unwrap();
+    assert_eq!(jobs, [1, 2, 3]);
+    let (id, jobs, _) = step(scheduler.on(finished(id, &[1, 2, 3]), at(ms(20)))).unwrap();
+    assert_eq!(jobs, [1, 2, 3]);
+    let (_, jobs, _) = step(scheduler.on(finished(id, &[1, 3]), at(ms(30)))).unwrap();
+    assert_eq!(jobs, [1, 3, 4]);
+}
+
+#[test]
+fn another_model_waits_for_one_step_of_a_conversation() {
+    let mut scheduler = scheduler();
+    let (mut id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    for now in 1..20 {
+        (id, ..) = step(scheduler.on(finished(id, &[1]), at(ms(10 * now)))).unwrap();
+    }
+    assert_eq!(step(scheduler.on(job(2, "digits", 60_000), at(ms(195)))), None);
+    let (id, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(200)))).unwrap();
+    assert_eq!(jobs, [2]);
+    let (_, jobs, _) = step(scheduler.on(finished(id, &[]), at(ms(210)))).unwrap();
+    assert_eq!(jobs, [1]);
+}
+
+#[test]
+fn a_conversation_ends_between_steps_at_its_deadline_or_when_it_is_cancelled() {
+    let mut scheduler = scheduler();
+    let (id, ..) = step(scheduler.on(job(1, "chat", 15), at(ms(0)))).unwrap();
+    scheduler.on(job(2, "digits", 60_000), at(ms(1)));
+    scheduler.on(job(3, "chat", 60_000), at(ms(2)));
+    let (id, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(10)))).unwrap();
+    assert_eq!(jobs, [2]);
+    let refused = |actions: &[Action]| {
+        actions.iter().find_map(|action| if let Action::Refuse { ticket, fault } = action { Some((ticket.0, fault.kind)) } else { None })
+    };
+    assert_eq!(refused(&scheduler.on(Event::Timer, at(ms(15)))), Some((1, FaultKind::DeadlineExceeded)));
+    assert_eq!(refused(&scheduler.on(Event::Cancel(Ticket(3)), at(ms(16)))), Some((3, FaultKind::Cancelled)));
+    assert_eq!(step(scheduler.on(finished(id, &[]), at(ms(20)))), None);
+}
+
+#[test]
+fn a_conversation_whose_model_is_gone_is_told() {
+    let mut scheduler = scheduler();
+    let (id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    scheduler.on(Event::Model(name("chat"), Readiness::Removed), at(ms(5)));
+    let actions = scheduler.on(finished(id, &[1]), at(ms(10)));
+    assert!(matches!(&actions[..], [Action::Refuse { ticket: Ticket(1), fault }] if fault.kind == FaultKind::UnknownModel), "{actions:?}");
+}
+
+#[test]
+fn what_could_not_end_before_the_drain_is_handed_back() {
+    let mut scheduler = scheduler();
+    let (id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    scheduler.on(Event::Drain { until: at(ms(15)) }, at(ms(5)));
+    let (id, ..) = step(scheduler.on(finished(id, &[1]), at(ms(10)))).unwrap();
+    let actions = scheduler.on(finished(id, &[1]), at(ms(20)));
+    let actions = if actions.is_empty() { scheduler.on(Event::Timer, at(ms(21))) } else { actions };
+    assert!(actions.iter().any(|action| matches!(action, Action::HandBack { ticket: Ticket(1) })), "{actions:?}");
+}
