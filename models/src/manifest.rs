@@ -50,6 +50,13 @@
 //! ## pooling = "mean"            #   of tokens: mean, cls, last; none where the graph gives [batch, width]
 //! ## normalise = true            #   to length 1
 //! ## output = "last_hidden_state" # where the graph has several
+//! ## kind = "chat"               #   a GGUF file: answers in words
+//! ## context = 4096              #   the most tokens of a conversation; else as trained, 4096 at most
+//! ## cache = 16384               #   tokens kept of all conversations together; else two contexts
+//! ## max_tokens = 512            #   of an answer; else until the context is full
+//! ## temperature = 0.7           #   where a request does not say; 0: always the likeliest token
+//! ## top_p = 0.95
+//! ## system = "You are brief."   #   where a conversation has no system message
 //!
 //! [image]                       # how JPEG and PNG become the input; without it the model takes tensors alone
 //! width = 224
@@ -73,7 +80,7 @@
 //! ## prefix = "query: "          # before each text
 //!
 //! [accuracy]                    # measured on what the training never saw
-//! metric = "top-1"              # mean-error: share of full scale; auc: of the score; map: of boxes, at IoU 0.5
+//! metric = "top-1"              # mean-error: share of full scale; auc: of the score; map: of boxes, at IoU 0.5; exact-match: of texts
 //! value = 0.983
 //! promised = 0.97               # `hearthctl try` holds it to this
 //! held_out = 800
@@ -93,11 +100,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod chat;
 mod detect;
 mod files;
 mod rules;
 mod text;
 
+pub use chat::Chat;
 pub use detect::{Coordinates, Detect, Head};
 pub(crate) use files::{digest, digest_of, is_relative};
 pub(crate) use rules::{SAMPLE_RATES, TOKENS, is_version};
@@ -233,6 +242,8 @@ pub enum Task {
     Detect(Detect),
     /// A vector for each row.
     Embed(Embed),
+    /// Answers in words (a GGUF file).
+    Chat(Chat),
 }
 
 fn yes() -> bool {
@@ -341,7 +352,7 @@ pub struct Sound {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accuracy {
-    /// `top-1` (share right), `mean-error` (share of full scale), `auc` or `map`.
+    /// `top-1` (share right), `mean-error` (share of full scale), `auc`, `exact-match` or `map`.
     pub metric: Metric,
     /// The value measured.
     pub value: f64,
@@ -362,6 +373,8 @@ pub enum Metric {
     MeanError,
     /// Area under the receiver operating characteristic of the score.
     Auc,
+    /// Share of answers that are, to the letter, the right one.
+    ExactMatch,
     /// Mean over the labels of the average precision of boxes, at an intersection over union of 0.5 (PASCAL VOC 2010).
     Map,
 }
@@ -391,13 +404,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest of a bare ONNX file: its version from its digest, tensors in and out.
-    pub fn for_onnx_file(name: ModelName, file: &Path) -> Result<Manifest, LoadError> {
+    /// The manifest of a bare model file: its version from its digest; an ONNX file takes and gives tensors, a GGUF file chats.
+    pub fn for_file(name: ModelName, file: &Path) -> Result<Manifest, LoadError> {
         let digest = digest(file).map_err(|e| LoadError::read(file, e))?;
         let file_name = file.file_name().and_then(|name| name.to_str());
         let file_name = file_name.ok_or_else(|| LoadError::invalid(file, "its name is not UTF-8", "give it another name"))?.to_owned();
         let version = digest[..12].to_owned();
-        Ok(Manifest { version, sha256: BTreeMap::from([(file_name.clone(), digest)]), ..Manifest::bare(name, file_name) })
+        let task = if is_gguf(&file_name) { Task::Chat(Chat::default()) } else { Task::Tensor {} };
+        Ok(Manifest { version, sha256: BTreeMap::from([(file_name.clone(), digest)]), task, ..Manifest::bare(name, file_name) })
     }
 
     /// The manifest of which nothing is known but name and file.
@@ -437,6 +451,11 @@ impl Manifest {
         let tokenizer = self.text.iter().map(|t| t.tokenizer.as_str());
         samples.chain(tokenizer).chain(self.sha256.keys().map(String::as_str)).chain([self.file.as_str()]).collect()
     }
+}
+
+/// Whether a file is a GGUF by its name.
+pub(crate) fn is_gguf(file_name: &str) -> bool {
+    file_name.to_ascii_lowercase().ends_with(".gguf")
 }
 
 impl Colour {

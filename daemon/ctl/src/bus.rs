@@ -314,7 +314,7 @@ fn call_error(error: zbus::Error) -> CallError {
 /// programs are left behind.
 const WANTED: [&str; 4] = ["json", "onnx", "onnx_data", "data"];
 
-/// Opens the files of a model folder, or a single .onnx file, with their names relative to it; what is hidden stays behind.
+/// Opens the files of a model folder, or a single .onnx or .gguf file, with their names relative to it; what is hidden stays behind.
 pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
     let open = |file: &Path, name: String| {
         let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -345,7 +345,7 @@ pub(crate) fn open_files(path: &Path) -> anyhow::Result<Vec<(String, File)>> {
     if !there("manifest.toml") {
         anyhow::ensure!(
             there("tokenizer.json"),
-            "{} has no manifest.toml; a single .onnx file, and a folder of Hugging Face's with a tokenizer.json, need none",
+            "{} has no manifest.toml; a single .onnx or .gguf file, and a folder of Hugging Face's with a tokenizer.json, need none",
             path.display()
         );
         files.retain(|(name, _)| Path::new(name).extension().is_some_and(|ending| WANTED.iter().any(|wanted| ending == *wanted)));

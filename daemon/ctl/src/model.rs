@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// What to do with a model.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Install a folder with a manifest.toml or as Hugging Face has it, or a single .onnx file; the daemon checks it before it is let in
+    /// Install a folder with a manifest.toml or as Hugging Face has it, or a single .onnx or .gguf file; the daemon checks it before it is let in
     Add {
         /// The folder or file
         path: PathBuf,

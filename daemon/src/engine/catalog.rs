@@ -146,6 +146,7 @@ impl Serving {
             max_batch: self.model.max_batch(),
             max_delay: Duration::try_from_secs_f64(delay_ms / 1e3).unwrap_or_default(),
             points: self.points.published().to_vec(),
+            conversations: self.model.language().is_some(),
         })
     }
 }
@@ -158,6 +159,7 @@ fn task_name(task: &Task) -> &'static str {
         Task::Anomaly { .. } => "anomaly",
         Task::Detect(_) => "detect",
         Task::Embed(_) => "embed",
+        Task::Chat(_) => "chat",
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod catalog;
+mod conversations;
 mod flight;
 mod handle;
 mod inbox;
@@ -17,7 +18,7 @@ mod points;
 mod step;
 mod step_loop;
 
-pub use handle::{Deliver, Ending, Engine, Snapshot, StartError, Stats, Submission};
+pub use handle::{Deliver, Ending, Engine, Pace, Piece, Snapshot, StartError, Stats, Stream, Submission};
 
 #[cfg(test)]
 mod tests;

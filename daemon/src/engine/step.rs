@@ -41,6 +41,11 @@ pub(super) struct Run {
 impl StepLoop {
     /// Runs a step of the scheduler, `depth` steps inside others, and ends its requests.
     pub(super) fn run_step(&mut self, step: Step, depth: usize) {
+        if let Some((model, version, mark)) = self.catalog.loaded_model(&step.model)
+            && let Some(language) = model.language()
+        {
+            return self.run_conversations(language, &version, mark, step, depth);
+        }
         let mut payloads = Vec::with_capacity(step.jobs.len());
         let mut marks = Vec::with_capacity(step.jobs.len());
         let mut jobs = Vec::with_capacity(step.jobs.len());
@@ -52,9 +57,9 @@ impl StepLoop {
                 jobs.push(*job);
             }
         }
-        self.interruption.running.push(step.id);
+        self.enter(step.id);
         let run = self.run_model(&step.model, &payloads, &marks, step.threads, depth);
-        self.interruption.running.pop();
+        self.leave();
         let run = match run {
             Some(run) => run,
             None => {
@@ -79,7 +84,7 @@ impl StepLoop {
             self.tell_profile(&step.model);
         }
         self.quiet_since = Instant::now();
-        self.tell(Event::Finished { step: step.id, took: run.computed });
+        self.tell(Event::Finished { step: step.id, took: run.computed, unfinished: Vec::new() });
     }
 
     fn reply(&self, job: &StepJob, step: &Step, answer: Answer, version: &str, elapsed: Duration) -> Ending {
@@ -106,7 +111,7 @@ impl StepLoop {
         let (model, version, mark) = self.catalog.loaded_model(name)?;
         let pool = self.pool.clone();
         self.flight.begin_step(depth, mark, marks.iter().copied());
-        let outer = std::mem::take(&mut self.interruption.taken);
+        let outer = self.take_inside();
         let begun = Instant::now();
         let infer = || model.infer(payloads, threads as usize, &pool, &mut || self.between(depth));
         let results = catch_unwind(AssertUnwindSafe(infer)).unwrap_or_else(|panic| {
@@ -114,17 +119,42 @@ impl StepLoop {
             vec![Err(fault); payloads.len()]
         });
         let elapsed = begun.elapsed();
-        if let Some(panic) = self.interruption.own_panic.take() {
+        if let Some(panic) = self.own_panic() {
             resume_unwind(panic);
         }
         self.flight.end_step(depth);
-        let inside = std::mem::replace(&mut self.interruption.taken, outer);
-        self.models_changed |= self.catalog.saw_node(name, model.network().longest_node());
+        let inside = self.put_inside(outer);
+        self.models_changed |= self.catalog.saw_node(name, model.longest_node());
         Some(Run { version, results, elapsed, computed: elapsed.saturating_sub(inside), interrupted: inside > Duration::ZERO })
     }
 
+    /// A step of the scheduler begins to compute.
+    pub(super) fn enter(&mut self, step: StepId) {
+        self.interruption.running.push(step);
+    }
+
+    /// The innermost step has computed.
+    pub(super) fn leave(&mut self) {
+        self.interruption.running.pop();
+    }
+
+    /// Begins to count anew what steps inside take; what was counted is to be put back.
+    pub(super) fn take_inside(&mut self) -> Duration {
+        std::mem::take(&mut self.interruption.taken)
+    }
+
+    /// What steps inside took since [`take_inside`](StepLoop::take_inside).
+    pub(super) fn put_inside(&mut self, outer: Duration) -> Duration {
+        std::mem::replace(&mut self.interruption.taken, outer)
+    }
+
+    /// A defect of ours that surfaced inside a model.
+    pub(super) fn own_panic(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.interruption.own_panic.take()
+    }
+
     /// Called by the model between two nodes: must cost next to nothing when nothing came.
-    fn between(&mut self, depth: usize) {
+    pub(super) fn between(&mut self, depth: usize) {
         self.inbox.beat();
         if self.interruption.look_again || self.is_called() {
             let stand_aside = || self.stand_aside(depth);
@@ -155,6 +185,6 @@ impl StepLoop {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

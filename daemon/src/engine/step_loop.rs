@@ -2,6 +2,7 @@
 //! the scheduler, and carries its actions out. How a step runs is in `step.rs`, how models come and go in `models.rs`.
 
 use super::catalog::Catalog;
+use super::conversations::Conversations;
 use super::flight::{FlightRecord, Mark};
 use super::handle::{Ending, Snapshot, StartError, Stats};
 use super::inbox::{self, Arrival, Command, Delivery, InboxBounds, Receiver, Sender};
@@ -57,6 +58,7 @@ pub(super) struct StepLoop {
     pub(super) settings: config::Models,
     pub(super) budget: Budget,
     pub(super) waiting: HashMap<Ticket, Waiting>,
+    pub(super) conversations: Conversations,
     tickets: HashMap<Key, Ticket>,
     last_ticket: u64,
     default_timeout: Duration,
@@ -113,6 +115,7 @@ pub(super) fn start(settings: &Settings) -> Result<Started, StartError> {
         settings: settings.models.clone(),
         budget,
         waiting: HashMap::new(),
+        conversations: Conversations::default(),
         tickets: HashMap::new(),
         last_ticket: 0,
         default_timeout: limits.default_timeout,
@@ -218,7 +221,7 @@ impl StepLoop {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Submit(arrival) => self.submit(arrival),
             Command::Cancel(key) => {
@@ -303,6 +306,7 @@ impl StepLoop {
         if self.tickets.get(&waiting.key) == Some(&ticket) {
             self.tickets.remove(&waiting.key);
         }
+        self.conversations.forget(ticket);
         self.stats.waiting_bytes -= waiting.bytes as u64;
         self.catalog.end(&waiting.request.model);
         Some(waiting)

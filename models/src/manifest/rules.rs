@@ -1,6 +1,6 @@
 //! What a manifest may say: each rule names the field, what it holds and what would be right.
 
-use super::{Batch, Image, Manifest, Sample, Sound, Task, Text, is_relative};
+use super::{Batch, Image, Manifest, Sample, Sound, Task, Text, is_gguf, is_relative};
 use crate::boxes::Truth;
 use hearth_api::tensor::TensorMetadata;
 use std::ops::RangeInclusive;
@@ -37,6 +37,9 @@ impl Manifest {
         ports("outputs", &self.outputs)?;
         batch(&self.batch)?;
         task(&self.task)?;
+        let chats = matches!(self.task, Task::Chat(_));
+        let wrong = || format!("the task of {:?} is {}chat", self.file, if chats { "" } else { "not " });
+        ensure(chats == is_gguf(&self.file), wrong, "a .gguf file has the task chat, and nothing else has")?;
         let sources = [self.image.is_some(), self.sound.is_some(), self.text.is_some()];
         let several = || "it has more than one of [image], [sound] and [text]".into();
         ensure(sources.into_iter().filter(|there| *there).count() < 2, several, "a model takes one of them")?;
@@ -107,6 +110,7 @@ fn task(task: &Task) -> Result<(), Wrong> {
         Task::Detect(detect) => detect.check(),
         // What it asks of the graph is looked at with the graph.
         Task::Embed(_) => Ok(()),
+        Task::Chat(chat) => chat.check(),
     }
 }
 
@@ -138,7 +142,7 @@ fn text(text: &Text) -> Result<(), Wrong> {
 
 fn sample(task: &Task, sample: &Sample) -> Result<(), Wrong> {
     let (right, mend) = match task {
-        Task::Tensor {} | Task::Embed(_) => (true, ""),
+        Task::Tensor {} | Task::Embed(_) | Task::Chat(_) => (true, ""),
         Task::Classify { labels, .. } => (labels.contains(&sample.truth), "it must be one of the labels"),
         Task::Regress { .. } => (sample.truth.parse::<f64>().is_ok_and(f64::is_finite), "it must be a number"),
         Task::Anomaly { .. } => (matches!(sample.truth.as_str(), "normal" | "anomalous"), "it must be `normal` or `anomalous`"),

@@ -64,7 +64,7 @@ fn a_file_that_changed_or_leads_out_is_refused() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = folder.path().join("model.onnx");
     std::fs::write(&file, "abc").unwrap();
-    let manifest = Manifest::for_onnx_file(ModelName::new("m").unwrap(), &file).unwrap();
+    let manifest = Manifest::for_file(ModelName::new("m").unwrap(), &file).unwrap();
     manifest.verify(folder.path()).unwrap();
     std::fs::write(&file, "abd").unwrap();
     assert!(manifest.verify(folder.path()).unwrap_err().to_string().contains("damaged or changed"));

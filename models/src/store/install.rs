@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Where a model comes from.
 #[derive(Debug)]
 pub enum Source {
-    /// A folder with a manifest, or as Hugging Face has it, or a single .onnx file.
+    /// A folder with a manifest, or as Hugging Face has it, or a single .onnx or .gguf file.
     Folder(PathBuf),
     /// Open files with their names relative to the model's folder; `name` for what has no manifest: a single .onnx that shall
     /// not be called as its file is, or a folder as Hugging Face has it.
@@ -138,14 +138,14 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
         return huggingface::adopt(staging, &names, name);
     }
     let [file] = names.as_slice() else {
-        return Err(StoreError::Source("a model is a folder with a manifest.toml, or a single .onnx file".into()));
+        return Err(StoreError::Source("a model is a folder with a manifest.toml, or a single .onnx or .gguf file".into()));
     };
-    if !file.to_ascii_lowercase().ends_with(".onnx") {
-        return Err(StoreError::Source(format!("{file} is neither an .onnx file nor a folder with a manifest.toml")));
+    if !file.to_ascii_lowercase().ends_with(".onnx") && !manifest::is_gguf(file) {
+        return Err(StoreError::Source(format!("{file} is neither an .onnx or .gguf file nor a folder with a manifest.toml")));
     }
     let path = staging.join(file);
     let name = wished.map_or_else(|| Manifest::name_from(file), Ok).map_err(|f| StoreError::Source(f.message))?;
-    let manifest = Manifest::for_onnx_file(name, &path)?;
+    let manifest = Manifest::for_file(name, &path)?;
     let text = toml::to_string_pretty(&manifest).map_err(|e| StoreError::Source(e.to_string()))?;
     super::files::replace(&staging.join(manifest::FILE_NAME), text.as_bytes())?;
     Ok(manifest)
