@@ -17,7 +17,7 @@ mod points;
 mod step;
 mod step_loop;
 
-pub use handle::{Deliver, Ending, Engine, Snapshot, StartError, Stats, Submission};
+pub use handle::{Deliver, Ending, Engine, Pace, Piece, Snapshot, StartError, Stats, Stream, Submission};
 
 #[cfg(test)]
 mod tests;
