@@ -1,6 +1,7 @@
 //! The wire contract of hearthd: what a request, a reply and a fault are, and what the topics and bus names are called.
 //! No I/O. The daemon, its control program and Rust clients share it; other languages read `contract/`.
 
+pub mod chat;
 pub mod dbus;
 mod fault;
 pub mod graph;
@@ -16,4 +17,4 @@ pub use reply::{Anomaly, Answer, Detection, Embeddings, ImageSize, Label, Readin
 pub use request::{ContentType, ModelName, Payload, Priority, Request, RequestId};
 
 /// Version of the contract: the major part changes when an old client would break.
-pub const CONTRACT_VERSION: &str = "1.0";
+pub const CONTRACT_VERSION: &str = "1.1";

@@ -1,5 +1,6 @@
 //! Replies: the answer of a task, and how it came about.
 
+use crate::chat::Chat;
 use crate::tensor::{Tensor, to_binary};
 use crate::{ContentType, ModelName, RequestId};
 use bytes::Bytes;
@@ -100,6 +101,8 @@ pub enum Answer {
     },
     /// `embed`, of a list of texts, of tensors, or of the windows of a recording
     Embeddings(Box<Embeddings>),
+    /// A language model's answer to a talk.
+    Chat(Box<Chat>),
     /// `tensor`: Open Inference Protocol v2.
     Outputs {
         /// The outputs asked for, or all.

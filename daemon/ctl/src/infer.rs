@@ -104,6 +104,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Boxes { boxes, .. } => counted(boxes.iter().map(|b| b.label.as_str())),
         Answer::Embedding { embedding, tokens, truncated } => embedding::one(embedding, *tokens, *truncated),
         Answer::Embeddings(list) => embedding::list(list),
+        Answer::Chat(chat) => chat.choices.iter().map(|choice| choice.message.content.as_str()).collect(),
         Answer::Outputs { outputs } => {
             outputs.iter().map(|t| format!("{} {:?} {:?}", t.name, t.datatype, t.shape)).collect::<Vec<_>>().join(", ")
         }

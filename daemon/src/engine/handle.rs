@@ -5,6 +5,7 @@ use super::step_loop;
 use crate::config::Settings;
 use crate::scheduler::Key;
 use crate::thermal::Budget;
+use hearth_api::chat::TokenLogprob;
 use hearth_api::{Fault, ModelInfo, ModelName, Reply, Request};
 use hearth_models::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -29,12 +30,38 @@ pub enum Ending {
 /// What is called with the end of a request.
 pub type Deliver = Box<dyn FnOnce(Ending) + Send>;
 
+/// What is called with each new piece of a language model's answer, if the request asks for that (`stream`, which the engine
+/// finds in the payload). Called on an engine thread, before `deliver`; must not block.
+pub type Stream = Box<dyn FnMut(Piece) -> Pace + Send>;
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The new text; whole characters.
+    pub text: String,
+    /// Of the tokens in it, where the request asks for that; else empty.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// What a door says to a piece that it was given. It has taken the piece in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// More may come.
+    Ready,
+    /// The reader has to catch up: no more pieces for a while. An empty piece asks again, and is not sent on.
+    Behind,
+    /// Nobody reads any more: as if the request had been cancelled.
+    Gone,
+}
+
 /// A request on its way into the engine.
 pub struct Submission {
     /// Its identity.
     pub key: Key,
     /// The request.
     pub request: Request,
+    /// Where pieces of the answer go, where the door can pass them on.
+    pub stream: Option<Stream>,
     /// Called exactly once with its end, on an engine thread or within `submit`; must not block.
     pub deliver: Deliver,
 }

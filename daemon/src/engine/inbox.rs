@@ -1,7 +1,7 @@
 //! The way into the step loop: one channel of commands, bounded in requests and bytes before admission, and the
 //! heartbeat that tells that somebody reads it.
 
-use super::handle::{Deliver, Ending, Submission};
+use super::handle::{Deliver, Ending, Stream, Submission};
 use super::loader::Loaded;
 use crate::scheduler::Key;
 use crate::thermal::Budget;
@@ -45,6 +45,7 @@ pub(super) enum Command {
 pub(super) struct Arrival {
     pub(super) key: Key,
     pub(super) request: Request,
+    pub(super) stream: Option<Stream>,
     pub(super) delivery: Delivery,
     pub(super) came: Instant,
     /// The memory it holds while it waits, in bytes.
@@ -123,9 +124,9 @@ pub(super) fn inbox(bounds: InboxBounds) -> (Sender, Receiver) {
 impl Sender {
     /// Puts a request in; where there is no room it ends here.
     pub(super) fn submit(&self, submission: Submission) {
-        let Submission { key, request, deliver } = submission;
+        let Submission { key, request, stream, deliver } = submission;
         let bytes = request.payload.bytes.len() + key.correlation.len() + REQUEST_OVERHEAD;
-        let arrival = Arrival { key, request, delivery: Delivery(Some(deliver)), came: Instant::now(), bytes };
+        let arrival = Arrival { key, request, stream, delivery: Delivery(Some(deliver)), came: Instant::now(), bytes };
         let requests = self.gauges.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let all_bytes = self.gauges.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One request always fits, however small the bounds are.

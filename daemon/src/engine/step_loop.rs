@@ -4,7 +4,7 @@
 use super::catalog::Catalog;
 use super::conversations::Conversations;
 use super::flight::{FlightRecord, Mark};
-use super::handle::{Ending, Snapshot, StartError, Stats};
+use super::handle::{Ending, Snapshot, StartError, Stats, Stream};
 use super::inbox::{self, Arrival, Command, Delivery, InboxBounds, Receiver, Sender};
 use super::loader::{self, Chore};
 use super::memory::MemoryBudget;
@@ -34,6 +34,8 @@ pub(super) struct Waiting {
     /// Time between `submit` and the step loop.
     pub(super) in_inbox: Duration,
     bytes: usize,
+    /// Where pieces of the answer go. Pieces go to the first delivery alone.
+    pub(super) stream: Option<Stream>,
     delivery: Delivery,
     /// Redeliveries that share the end.
     attached: Vec<(RequestId, Delivery)>,
@@ -257,7 +259,7 @@ impl StepLoop {
     }
 
     fn submit(&mut self, arrival: Arrival) {
-        let Arrival { key, request, delivery, came, bytes } = arrival;
+        let Arrival { key, request, stream, delivery, came, bytes } = arrival;
         self.stats.received += 1;
         self.stats_changed = true;
         if self.drain.is_some() {
@@ -284,7 +286,7 @@ impl StepLoop {
         self.catalog.begin(&request.model);
         self.tickets.entry(key.clone()).or_insert(ticket);
         self.stats.waiting_bytes += bytes as u64;
-        let waiting = Waiting { key, request, in_inbox: came.elapsed(), bytes, delivery, attached: Vec::new() };
+        let waiting = Waiting { key, request, in_inbox: came.elapsed(), bytes, stream, delivery, attached: Vec::new() };
         self.waiting.insert(ticket, waiting);
         self.tell(Event::Submit(job));
     }

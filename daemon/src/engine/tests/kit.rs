@@ -247,7 +247,7 @@ impl Kit {
     pub(super) fn submit(&self, key: Key, request: Request) -> Pending {
         let (sender, receiver) = mpsc::channel();
         let deliver = Box::new(move |ending| drop(sender.send(ending)));
-        self.engine.submit(Submission { key, request, deliver });
+        self.engine.submit(Submission { key, request, stream: None, deliver });
         Pending(receiver)
     }
 
