@@ -100,6 +100,7 @@ fn settings(home: &std::path::Path) -> Settings {
             queue_requests_per_model: 128,
             payload_bytes: 16 << 20,
             default_timeout: minute,
+            chat_timeout: minute,
             threads: Some(1),
             shutdown: minute,
         },

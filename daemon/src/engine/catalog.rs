@@ -301,6 +301,11 @@ impl Catalog {
         self.slots.get_mut(model)?.serving.as_mut()
     }
 
+    /// Whether a model is installed that is a language model.
+    pub(super) fn chats(&self, model: &ModelName) -> bool {
+        self.slots.get(model).is_some_and(|slot| matches!(slot.installed.manifest.task, Task::Chat(_)))
+    }
+
     /// A model that is in memory, its version, and its mark in the flight record.
     pub(super) fn loaded_model(&self, model: &ModelName) -> Option<(Arc<Model>, Arc<str>, Mark)> {
         self.serving(model).map(|s| (s.model.clone(), s.version.clone(), s.mark))

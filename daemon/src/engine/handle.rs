@@ -35,7 +35,7 @@ pub type Deliver = Box<dyn FnOnce(Ending) + Send>;
 pub type Stream = Box<dyn FnMut(Piece) -> Pace + Send>;
 
 /// A piece of an answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Piece {
     /// The new text; whole characters.
     pub text: String,

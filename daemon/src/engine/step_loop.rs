@@ -64,6 +64,7 @@ pub(super) struct StepLoop {
     tickets: HashMap<Key, Ticket>,
     last_ticket: u64,
     default_timeout: Duration,
+    chat_timeout: Duration,
     /// Moment zero of the scheduler.
     start: Instant,
     wake: Option<Time>,
@@ -121,6 +122,7 @@ pub(super) fn start(settings: &Settings) -> Result<Started, StartError> {
         tickets: HashMap::new(),
         last_ticket: 0,
         default_timeout: limits.default_timeout,
+        chat_timeout: limits.chat_timeout,
         start: now,
         wake: None,
         next: None,
@@ -274,12 +276,13 @@ impl StepLoop {
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
+        let patience = if self.catalog.chats(&request.model) { self.chat_timeout } else { self.default_timeout };
         let job = Job {
             ticket,
             key: key.clone(),
             model: request.model.clone(),
             priority: request.priority,
-            deadline: self.time(came) + request.timeout.unwrap_or(self.default_timeout),
+            deadline: self.time(came) + request.timeout.unwrap_or(patience),
             bytes,
             alone: deaths > 0,
         };

@@ -14,13 +14,13 @@ struct Content {
 /// What a full page holds: these tokens, after what the page before it holds.
 type Key = (Option<Content>, Box<[u32]>);
 
-/// The books on a pool of pages.
+/// The books on a pool of pages, whose memory is reached by handles `P`.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub(crate) struct Pages<P> {
     /// Tokens of a page.
     size: usize,
     free: Vec<u32>,
-    books: Vec<Book>,
+    books: Vec<Book<P>>,
     /// Pages whose content is known, held or not.
     known: HashMap<Key, u32>,
     /// Known pages that nobody holds, the longest unused first.
@@ -29,8 +29,10 @@ pub(crate) struct Pages {
 }
 
 /// What is known of one page.
-#[derive(Debug, Default)]
-struct Book {
+#[derive(Debug)]
+struct Book<P> {
+    /// The page itself, where nobody holds it, and a copy of it from when it is known on: then nobody writes to it any more.
+    handle: Option<P>,
     holders: u32,
     generation: u64,
     key: Option<Key>,
@@ -39,25 +41,23 @@ struct Book {
 
 /// Pages that a sequence holds, in order; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Held<P> {
     pages: Vec<u32>,
-    shared: Arc<Mutex<Pages>>,
+    handles: Vec<P>,
+    shared: Arc<Mutex<Pages<P>>>,
 }
 
-impl Pages {
-    /// Books on `count` pages of `size` tokens.
-    pub(crate) fn new(count: usize, size: usize) -> Arc<Mutex<Pages>> {
-        let books = (0..count).map(|_| Book::default()).collect();
-        let free = (0..count as u32).rev().collect();
+impl<P> Pages<P> {
+    /// Books on pages of `size` tokens.
+    pub(crate) fn new(handles: Vec<P>, size: usize) -> Arc<Mutex<Pages<P>>> {
+        let free = (0..handles.len() as u32).rev().collect();
+        let book = |handle| Book { handle: Some(handle), holders: 0, generation: 0, key: None, idle_since: 0 };
+        let books = handles.into_iter().map(book).collect();
         Arc::new(Mutex::new(Pages { size, free, books, known: HashMap::new(), idle: BTreeMap::new(), clock: 0 }))
     }
 
-    /// Pages that could be had now.
-    fn available(&self) -> usize {
-        self.free.len() + self.idle.len()
-    }
-
-    fn take(&mut self) -> Option<u32> {
+    /// A page for one holder alone.
+    fn take(&mut self) -> Option<(u32, P)> {
         let page = match self.free.pop() {
             Some(page) => page,
             None => {
@@ -70,19 +70,26 @@ impl Pages {
                 page
             }
         };
-        self.books[page as usize].holders = 1;
-        Some(page)
+        let book = &mut self.books[page as usize];
+        book.holders = 1;
+        Some((page, book.handle.take()?))
     }
 
-    fn share(&mut self, page: u32) {
+    /// One more holder of a page that is known.
+    fn share(&mut self, page: u32) -> Option<P>
+    where
+        P: Clone,
+    {
         let book = &mut self.books[page as usize];
+        let handle = book.handle.clone()?;
         book.holders += 1;
         if book.holders == 1 {
             self.idle.remove(&book.idle_since);
         }
+        Some(handle)
     }
 
-    fn release(&mut self, page: u32) {
+    fn release(&mut self, page: u32, handle: P) {
         self.clock += 1;
         let book = &mut self.books[page as usize];
         book.holders -= 1;
@@ -94,6 +101,7 @@ impl Pages {
             self.idle.insert(self.clock, page);
         } else {
             book.generation += 1;
+            book.handle = Some(handle);
             self.free.push(page);
         }
     }
@@ -103,20 +111,20 @@ impl Pages {
     }
 }
 
-fn lock(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
+fn lock<P>(pages: &Mutex<Pages<P>>) -> MutexGuard<'_, Pages<P>> {
     // The books are whole between any two statements that could panic.
     pages.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Held {
+impl<P: Clone> Held<P> {
     /// None yet.
-    pub(crate) fn new(shared: &Arc<Mutex<Pages>>) -> Held {
-        Held { pages: Vec::new(), shared: shared.clone() }
+    pub(crate) fn new(shared: &Arc<Mutex<Pages<P>>>) -> Held<P> {
+        Held { pages: Vec::new(), handles: Vec::new(), shared: shared.clone() }
     }
 
     /// The pages, in the order of the tokens.
-    pub(crate) fn pages(&self) -> &[u32] {
-        &self.pages
+    pub(crate) fn pages(&self) -> &[P] {
+        &self.handles
     }
 
     /// Of a sequence that holds nothing yet: takes part in the pages that hold the begin of `tokens`, and says how many tokens that
@@ -129,9 +137,10 @@ impl Held {
         for block in tokens[..tokens.len().saturating_sub(1)].chunks_exact(size) {
             let key = (before, Box::from(block));
             let Some(&page) = pages.known.get(&key) else { break };
-            pages.share(page);
+            let Some(handle) = pages.share(page) else { break };
             before = Some(pages.content(page));
             self.pages.push(page);
+            self.handles.push(handle);
         }
         self.pages.len() * size
     }
@@ -141,7 +150,10 @@ impl Held {
         let mut pages = lock(&self.shared);
         while self.pages.len() * pages.size < tokens {
             match pages.take() {
-                Some(page) => self.pages.push(page),
+                Some((page, handle)) => {
+                    self.pages.push(page);
+                    self.handles.push(handle);
+                }
                 None => return false,
             }
         }
@@ -153,34 +165,32 @@ impl Held {
         let mut pages = lock(&self.shared);
         let size = pages.size;
         let mut before = None;
-        for (&page, block) in self.pages.iter().zip(tokens[..computed].chunks_exact(size)) {
+        for ((&page, handle), block) in self.pages.iter().zip(&self.handles).zip(tokens[..computed].chunks_exact(size)) {
             if pages.books[page as usize].key.is_none() {
                 let key: Key = (before, block.into());
                 // Somebody may have computed the same meanwhile: then theirs is found, and this page is only this sequence's.
                 if !pages.known.contains_key(&key) {
                     pages.known.insert(key.clone(), page);
-                    pages.books[page as usize].key = Some(key);
+                    let book = &mut pages.books[page as usize];
+                    (book.key, book.handle) = (Some(key), Some(handle.clone()));
                 }
             }
             before = Some(pages.content(page));
         }
     }
 
+}
+
+impl<P> Held<P> {
     /// Gives all pages back.
     pub(crate) fn release(&mut self) {
         let mut pages = lock(&self.shared);
         // The last first: what is left of a conversation is used from its begin.
-        self.pages.drain(..).rev().for_each(|page| pages.release(page));
-    }
-
-    /// Pages that anyone could have now.
-    #[cfg(test)]
-    fn available(&self) -> usize {
-        lock(&self.shared).available()
+        self.pages.drain(..).zip(self.handles.drain(..)).rev().for_each(|(page, handle)| pages.release(page, handle));
     }
 }
 
-impl Drop for Held {
+impl<P> Drop for Held<P> {
     fn drop(&mut self) {
         self.release();
     }
@@ -191,8 +201,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Books on pages that are called by their places.
+    fn pages(count: u32, size: usize) -> Arc<Mutex<Pages<u32>>> {
+        Pages::new((0..count).collect(), size)
+    }
+
+    /// Pages that anyone could have now.
+    fn available(pages: &Arc<Mutex<Pages<u32>>>) -> usize {
+        let pages = lock(pages);
+        pages.free.len() + pages.idle.len()
+    }
+
     /// A sequence that has computed all its tokens.
-    fn computed(shared: &Arc<Mutex<Pages>>, tokens: &[u32]) -> (Held, usize) {
+    fn computed(shared: &Arc<Mutex<Pages<u32>>>, tokens: &[u32]) -> (Held<u32>, usize) {
         let mut held = Held::new(shared);
         let found = held.find(tokens);
         assert!(held.grow(tokens.len()));
@@ -202,7 +223,7 @@ mod tests {
 
     #[test]
     fn equal_begins_share_their_whole_pages() {
-        let shared = Pages::new(8, 4);
+        let shared = pages(8, 4);
         let (one, found) = computed(&shared, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!((found, one.pages().len()), (0, 3));
         let (two, found) = computed(&shared, &[1, 2, 3, 4, 5, 6, 7, 8, 10, 11]);
@@ -215,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_last_token_is_always_computed() {
-        let shared = Pages::new(8, 4);
+        let shared = pages(8, 4);
         let (_one, _) = computed(&shared, &[1, 2, 3, 4]);
         assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4]), 0);
         assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4, 5]), 4);
@@ -224,10 +245,10 @@ mod tests {
 
     #[test]
     fn what_was_said_is_found_again_until_its_room_is_needed() {
-        let shared = Pages::new(3, 4);
+        let shared = pages(3, 4);
         drop(computed(&shared, &[1, 2, 3, 4, 5, 6, 7, 8, 9]));
         let (again, found) = computed(&shared, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!((found, again.available()), (8, 0));
+        assert_eq!((found, available(&shared)), (8, 0));
         drop(again);
         // The end of a conversation leaves before its begin does.
         let (other, _) = computed(&shared, &[20, 21, 22, 23, 24]);
@@ -239,20 +260,20 @@ mod tests {
 
     #[test]
     fn a_full_pool_gives_what_it_has() {
-        let shared = Pages::new(2, 4);
+        let shared = pages(2, 4);
         let (_one, _) = computed(&shared, &[1, 2, 3]);
         let mut two = Held::new(&shared);
         assert!(!two.grow(9));
         assert_eq!(two.pages().len(), 1);
         two.release();
-        assert_eq!(two.available(), 1);
+        assert_eq!(available(&shared), 1);
     }
 
     proptest! {
         #[test]
         fn no_page_is_lost_nor_held_by_two_who_differ(sequences in prop::collection::vec(prop::collection::vec(0u32..3, 1..20), 1..30)) {
-            let shared = Pages::new(12, 3);
-            let mut running: Vec<(Vec<u32>, Held)> = Vec::new();
+            let shared = pages(12, 3);
+            let mut running: Vec<(Vec<u32>, Held<u32>)> = Vec::new();
             for tokens in sequences {
                 let mut held = Held::new(&shared);
                 held.find(&tokens);
@@ -274,7 +295,7 @@ mod tests {
                 }
             }
             running.clear();
-            prop_assert_eq!(lock(&shared).available(), 12);
+            prop_assert_eq!(available(&shared), 12);
         }
     }
 }

@@ -1,0 +1,210 @@
+//! Language models: conversations of many callers taken further together, a token or a piece of a prompt a step, over one cache of
+//! keys and values. A request is JSON in the shape of OpenAI's chat completions, or a text.
+//!
+//! **A step** gives every conversation that is being answered one token, and spends what is left of its tokens on the prompts of
+//! those that began, the oldest first. What a conversation is told does not depend on who rides beside it, on how its prompt was cut,
+//! or on the number of threads. Where the cache is full, the youngest conversation of the lowest priority is set aside: its pages go,
+//! and it computes them again when there is room.
+
+pub(crate) mod pages;
+mod talk;
+#[cfg(test)]
+mod tests;
+
+pub use talk::{Progress, Said, Talk};
+
+use crate::decoder::{self, Decoder, Piece};
+use crate::error::LoadError;
+use crate::manifest::{Chat, Manifest};
+use crate::text::{Template, Tokenizer};
+use hearth_api::chat::ChatRequest;
+use hearth_api::{Answer, Fault, Payload, Priority};
+use hearth_kernels::Pool;
+use pages::Pages;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use talk::Defaults;
+
+/// The context where neither the manifest nor the training says less.
+const CONTEXT: usize = 4096;
+/// How long the prompts' part of a step should take: so long does another model wait at most for its turn, or little more.
+const STEP: Duration = Duration::from_millis(100);
+/// Tokens of prompts in a step, at least and at most: fewer would waste the kernels' tiles, more gain nothing.
+const PROMPT_TOKENS: (usize, usize) = (16, 256);
+
+/// A language model in memory.
+pub struct LanguageModel {
+    decoder: Decoder,
+    tokenizer: Arc<Tokenizer>,
+    template: Template,
+    pages: Arc<Mutex<Pages<decoder::Page>>>,
+    defaults: Defaults,
+    /// What a token of a prompt costs, in nanoseconds; 0 while unknown.
+    prompt_token_ns: AtomicU64,
+}
+
+impl LanguageModel {
+    /// Loads the version in `directory`.
+    pub(crate) fn load(directory: &Path, manifest: &Manifest, chat: &Chat) -> Result<LanguageModel, LoadError> {
+        let file = directory.join(&manifest.file);
+        let weights = decoder::weights::open(&file)?;
+        let wrong = |wrong: String| LoadError::invalid(&file, wrong, "give a GGUF as llama.cpp's tools write it");
+        let tokenizer = Tokenizer::new(weights.vocabulary().map_err(|e| wrong(e.to_string()))?).map_err(|e| wrong(e.to_string()))?;
+        let template = Template::new(&tokenizer).map_err(|e| wrong(e.to_string()))?;
+        let spec = weights.spec().map_err(|e| wrong(e.to_string()))?;
+        let context = chat.context.unwrap_or(CONTEXT).min(spec.context);
+        let cache = chat.cache.unwrap_or(2 * context).max(context);
+        let decoder = Decoder::new(&weights, spec, cache, decoder::Options::default()).map_err(wrong)?;
+        if decoder.vocabulary() < tokenizer.len() {
+            return Err(wrong(format!("it has {} tokens and weights for {}", tokenizer.len(), decoder.vocabulary())));
+        }
+        let pages = Pages::new(decoder.take_pages(), decoder::PAGE);
+        let defaults = Defaults::new(chat, context);
+        Ok(LanguageModel { decoder, tokenizer: Arc::new(tokenizer), template, pages, defaults, prompt_token_ns: AtomicU64::new(0) })
+    }
+
+    /// Memory it holds, in bytes: weights, and keys and values of its whole cache.
+    pub fn memory_bytes(&self) -> u64 {
+        self.decoder.memory_bytes() + self.tokenizer.memory_bytes()
+    }
+
+    /// The longest node of a step so far: how long something urgent may have to wait for it.
+    pub fn longest_node(&self) -> Duration {
+        self.decoder.longest_node()
+    }
+
+    /// The most tokens of a conversation.
+    pub fn context(&self) -> usize {
+        self.defaults.context
+    }
+
+    /// Begins a conversation; nothing is computed yet. `arrived`: when the request came, from where the time to the first token counts.
+    ///
+    /// # Errors
+    /// A request that is no chat, that the model's template refuses, or that leaves no room for an answer in the context.
+    pub fn begin(&self, payload: &Payload, priority: Priority, arrived: Instant) -> Result<Talk, Fault> {
+        let request = ChatRequest::parse(payload)?;
+        let messages = self.defaults.messages(&request);
+        let text = self
+            .template
+            .render(&messages, &request.tools, &request.chat_template_kwargs)
+            .map_err(|error| Fault::bad_request(format!("the model's chat template: {error}")))?;
+        let prompt = self.tokenizer.encode_prompt(&text);
+        let (tokens, context) = (prompt.len(), self.defaults.context);
+        if tokens >= context {
+            let says = format!("the conversation has {tokens} tokens, and {context} are the most that this model takes, its answer included");
+            return Err(Fault::too_large(says).with_limit("context_tokens", context as u64));
+        }
+        Talk::new(&self.tokenizer, &self.pages, &self.defaults, request, prompt, priority, arrived)
+    }
+
+    /// Takes conversations a step further: those of `riders`, the oldest first, on at most `threads` threads of `pool`. `others` are
+    /// all else that have begun: they may be set aside where the cache is full. `between` is called between two nodes.
+    /// Gives what came of each rider.
+    pub fn step(
+        &self,
+        riders: &mut [&mut Talk],
+        others: &mut [&mut Talk],
+        threads: usize,
+        pool: &Arc<Pool>,
+        between: &mut dyn FnMut(),
+    ) -> Vec<Progress> {
+        let counts = self.share(riders, others);
+        let pieces: Vec<Piece<'_>> =
+            riders.iter().zip(&counts).filter(|(_, count)| **count > 0).map(|(talk, count)| talk.piece(*count)).collect();
+        if pieces.is_empty() {
+            return riders.iter().map(|_| Progress::Going(Said::default())).collect();
+        }
+        let begun = Instant::now();
+        let logits = self.decoder.run(&pieces, threads, pool, between);
+        self.note_cost(begun.elapsed(), &counts);
+        let logits = match logits {
+            Ok(logits) => logits,
+            Err(reason) => return riders.iter().map(|_| Progress::Failed(Fault::model_failed(&reason))).collect(),
+        };
+        let mut rows = logits.chunks_exact(self.decoder.vocabulary());
+        let counts = counts.iter().zip(riders.iter_mut());
+        counts
+            .map(|(&count, talk)| {
+                talk.computed(count);
+                if count == 0 || !talk.is_up_to_date() { Progress::Going(Said::default()) } else { talk.speak(rows.next().unwrap_or_default()) }
+            })
+            .collect()
+    }
+
+    /// Answers conversations to their ends.
+    pub(crate) fn answer(&self, payloads: &[Payload], threads: usize, pool: &Arc<Pool>, between: &mut dyn FnMut()) -> Vec<Result<Answer, Fault>> {
+        let begun = Instant::now();
+        let mut talks: Vec<Result<Talk, Fault>> = payloads.iter().map(|p| self.begin(p, Priority::default(), begun)).collect();
+        let mut answers: Vec<Option<Result<Answer, Fault>>> = talks.iter().map(|talk| talk.as_ref().err().cloned().map(Err)).collect();
+        while answers.iter().any(Option::is_none) {
+            let at_work = talks.iter_mut().zip(&answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
+            let (places, mut riders): (Vec<usize>, Vec<&mut Talk>) =
+                at_work.filter_map(|(place, (talk, _))| Some((place, talk.as_mut().ok()?))).unzip();
+            let progress = self.step(&mut riders, &mut [], threads, pool, between);
+            for (place, progress) in places.into_iter().zip(progress) {
+                match progress {
+                    Progress::Going(_) => {}
+                    Progress::Over(_, chat) => answers[place] = Some(Ok(Answer::Chat(chat))),
+                    Progress::Failed(fault) => answers[place] = Some(Err(fault)),
+                }
+            }
+        }
+        answers.into_iter().map(|answer| answer.expect("each is over")).collect()
+    }
+
+    /// How many tokens of each rider are computed in this step; their pages are taken.
+    fn share(&self, riders: &mut [&mut Talk], others: &mut [&mut Talk]) -> Vec<usize> {
+        let mut prompt_tokens = self.prompt_tokens();
+        let mut counts = Vec::with_capacity(riders.len());
+        for at in 0..riders.len() {
+            let (talk, younger) = riders[at..].split_first_mut().expect("a rider at its place");
+            talk.look_for_prefix();
+            let pending = talk.pending();
+            let count = if pending == 1 { 1 } else { pending.min(prompt_tokens) };
+            // The oldest that waits goes before those who came later.
+            let room = count > 0 && make_room(talk, count, younger, others);
+            counts.push(if room { count } else { 0 });
+            if pending > 1 && room {
+                prompt_tokens -= count;
+            }
+        }
+        counts
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        match self.prompt_token_ns.load(Ordering::Relaxed) {
+            0 => PROMPT_TOKENS.0.max(64),
+            cost => (STEP.as_nanos() as u64 / cost).clamp(PROMPT_TOKENS.0 as u64, PROMPT_TOKENS.1 as u64) as usize,
+        }
+    }
+
+    /// Learns what a token of a prompt costs, from steps that were mostly that.
+    fn note_cost(&self, took: Duration, counts: &[usize]) {
+        let tokens: usize = counts.iter().sum();
+        if tokens >= PROMPT_TOKENS.0 {
+            let cost = took.as_nanos() as u64 / tokens as u64;
+            self.prompt_token_ns.store(cost.max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes the pages that `talk` needs for so many tokens more. Where there are none left, others are set aside, the lowest priority
+/// and then the youngest first, but none of a higher priority than its own; false where that was not enough.
+fn make_room(talk: &mut Talk, count: usize, younger: &mut [&mut Talk], others: &mut [&mut Talk]) -> bool {
+    loop {
+        if talk.grow(count) {
+            return true;
+        }
+        let candidates = younger.iter_mut().chain(others.iter_mut()).filter(|other| other.holds_pages() && other.priority() <= talk.priority());
+        let victim = candidates.max_by_key(|other| (std::cmp::Reverse(other.priority()), other.arrived()));
+        let Some(victim) = victim else { return false };
+        // Two that are as old as each other do not set each other aside in turns.
+        if victim.priority() == talk.priority() && victim.arrived() < talk.arrived() {
+            return false;
+        }
+        victim.set_aside();
+    }
+}
