@@ -3,9 +3,10 @@
 pub mod boxes;
 pub mod bundled;
 pub mod check;
-mod decoder;
+pub mod decoder;
 mod error;
-mod gguf;
+pub mod gguf;
+pub mod language;
 pub mod manifest;
 mod model;
 pub mod network;

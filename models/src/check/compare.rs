@@ -8,7 +8,7 @@ use hearth_api::tensor::Tensor;
 use hearth_kernels::Pool;
 
 /// The least cosine similarity that is the same answer.
-const LEAST: f64 = 0.99;
+pub(super) const LEAST: f64 = 0.99;
 
 /// Compares a network with its file's unoptimised graph: seeded inputs and the given ones, alone and three at a time.
 /// The error is the reason to refuse it.

@@ -1,8 +1,9 @@
 //! Both sides of the check's process: the parent that starts, bounds and believes it, and the child that binds itself.
 
 use super::{Comparison, Limits, Refusal, Report, Samples, compare, samples};
-use crate::Model;
-use crate::network::Arithmetic;
+use crate::{Model, Network};
+use crate::manifest::{Manifest, Task};
+use crate::network::{Arithmetic, Batching};
 use crate::onnx::Source;
 use hearth_api::graph::Graph;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -12,7 +13,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -160,15 +161,43 @@ fn bind(memory_bytes: u64, seconds: u64) -> Result<(), String> {
 }
 
 fn check(directory: &Path) -> Result<Report, String> {
-    // Where roundings add up so that integers answer otherwise than the file says, floats on their grids do not.
-    let (mut model, mut load_ms, mut found) = check_with(directory, Arithmetic::Integers)?;
-    if found.is_err() && model.network().arithmetic() == Arithmetic::Integers {
-        (model, load_ms, found) = check_with(directory, Arithmetic::Floats)?;
+    let manifest = Manifest::read(directory).map_err(|e| e.to_string())?;
+    if matches!(manifest.task, Task::Chat(_)) { check_language(directory) } else { check_network(directory) }
+}
+
+/// A language model: loaded, its kernels held against the scalar ones, and its samples answered.
+fn check_language(directory: &Path) -> Result<Report, String> {
+    let begun = Instant::now();
+    let model = Model::load(directory).map_err(|e| e.to_string())?;
+    let load_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let language = model.language().ok_or("it is no language model")?;
+    let (cosine, graph) = language.compare(directory)?;
+    if cosine.is_nan() || cosine < compare::LEAST {
+        return Err(format!(
+            "its first layer computes otherwise than with plain loops: cosine {cosine:.4}, at least {} is right; this is a fault of the \
+             runtime, please report it with the model",
+            compare::LEAST
+        ));
     }
-    let (comparisons, graph) = found?;
+    let samples = answer_samples(directory, &model)?;
+    Ok(Report {
+        arithmetic: Arithmetic::default(),
+        batching: Batching::Symbolic,
+        rows_at_once: model.max_batch(),
+        memory_bytes: model.memory_bytes(),
+        load_ms,
+        longest_node_us: u64::try_from(model.longest_node().as_micros()).unwrap_or(u64::MAX),
+        graph,
+        comparisons: vec![Comparison { input: "seeded".into(), batch: 1, cosine }],
+        samples,
+    })
+}
+
+/// Answers the samples of a model and holds them against their truths.
+fn answer_samples(directory: &Path, model: &Model) -> Result<Samples, String> {
     let manifest = model.manifest();
     let mut tally = Samples::default();
-    let pool = hearth_kernels::Pool::new(1);
+    let pool = Arc::new(hearth_kernels::Pool::new(1));
     for sample in &manifest.samples {
         let payload = samples::payload(directory, sample)?;
         let answer = model.infer(&[payload], 1, &pool, &mut || ()).remove(0);
@@ -178,16 +207,28 @@ fn check(directory: &Path) -> Result<Report, String> {
             Err(wrong) => tally.wrong.push(wrong),
         }
     }
+    Ok(tally)
+}
+
+fn check_network(directory: &Path) -> Result<Report, String> {
+    // Where roundings add up so that integers answer otherwise than the file says, floats on their grids do not.
+    let (mut model, mut load_ms, mut found) = check_with(directory, Arithmetic::Integers)?;
+    if found.is_err() && model.network().is_some_and(|network| network.arithmetic() == Arithmetic::Integers) {
+        (model, load_ms, found) = check_with(directory, Arithmetic::Floats)?;
+    }
+    let (comparisons, graph) = found?;
+    let samples = answer_samples(directory, &model)?;
+    let network = network_of(&model)?;
     Ok(Report {
-        arithmetic: model.network().arithmetic(),
-        batching: model.network().batching(),
-        rows_at_once: model.network().rows_at_once(),
+        arithmetic: network.arithmetic(),
+        batching: network.batching(),
+        rows_at_once: network.rows_at_once(),
         memory_bytes: model.memory_bytes(),
         load_ms,
-        longest_node_us: u64::try_from(model.network().longest_node().as_micros()).unwrap_or(u64::MAX),
+        longest_node_us: u64::try_from(network.longest_node().as_micros()).unwrap_or(u64::MAX),
         graph,
         comparisons,
-        samples: tally,
+        samples,
     })
 }
 
@@ -207,7 +248,12 @@ fn check_with(directory: &Path, arithmetic: Arithmetic) -> Result<Compared, Stri
         let inputs = model.decode(&payload).map_err(|fault| format!("sample {}: {}", sample.file, fault.message))?;
         given.push((sample.file.clone(), inputs));
     }
-    let compared = compare::compare(model.network(), &source, given);
-    let found = compared.map(|comparisons| (comparisons, model.network().describe(&source)));
+    let network = network_of(&model)?;
+    let compared = compare::compare(network, &source, given);
+    let found = compared.map(|comparisons| (comparisons, network.describe(&source)));
     Ok((model, load_ms, found))
+}
+
+fn network_of(model: &Model) -> Result<&Network, String> {
+    model.network().ok_or_else(|| "it is no network".into())
 }

@@ -42,6 +42,10 @@ pub(super) fn judge(manifest: &Manifest, sample: &Sample, answer: &Answer) -> Re
             let right = Truth::read_all(&sample.truth).is_some_and(|truths| all_right(boxes, &truths));
             (right, written(boxes))
         }
+        (Answer::Chat(chat), _) => {
+            let said = chat.choices.first().map(|choice| choice.message.content.trim()).unwrap_or_default();
+            (said == sample.truth.trim(), said.to_owned())
+        }
         (Answer::Reading { .. } | Answer::Outputs { .. } | Answer::Embedding { .. } | Answer::Embeddings(_), _) => return Ok(()),
     };
     if right { Ok(()) } else { Err(Wrong { file: sample.file.clone(), truth: sample.truth.clone(), got }) }

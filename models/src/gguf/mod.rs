@@ -6,6 +6,7 @@
 pub mod format;
 mod metadata;
 mod reader;
+mod vocabulary;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -192,7 +192,8 @@ impl Talk {
     /// The next tokens to compute.
     pub(super) fn piece(&self, count: usize) -> Piece<'_> {
         let end = self.computed + count;
-        Piece { tokens: &self.tokens[self.computed..end], start: self.computed, pages: self.held.pages(), logits: end == self.tokens.len() }
+        let logits = if end == self.tokens.len() { decoder::Logits::Last } else { decoder::Logits::None };
+        Piece { tokens: &self.tokens[self.computed..end], start: self.computed, pages: self.held.pages(), logits }
     }
 
     /// So many more tokens have been computed.

@@ -101,8 +101,8 @@ impl Keys<'_> {
         }
         let epsilon = self.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5);
         let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
-        if !(theta > 0.0 && epsilon >= 0.0) {
-            return Err(GgufError(format!("its rope.freq_base {theta} or norm epsilon {epsilon} is negative")));
+        if !(theta > 1.0 && epsilon >= 0.0) {
+            return Err(GgufError(format!("its rope.freq_base {theta} or norm epsilon {epsilon} cannot be: a base above 1 and an epsilon from 0 on can")));
         }
         let rope = RopeSpec { pairs, width: turning, theta, scaling: self.scaling()?, factors: self.gguf.tensors.contains_key("rope_freqs.weight") };
         let attention = AttentionSpec { heads, kv_heads, key_width, value_width, scale: 1.0 / (key_width as f32).sqrt(), rope, qk_norm };
