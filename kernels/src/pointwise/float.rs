@@ -170,8 +170,7 @@ fn activate_each<const FUSED: bool>(activation: Activation, values: &mut [f32]) 
         Activation::Tanh => map(values, tanh::<FUSED>),
         Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
         Activation::Gelu => map(values, gelu::<FUSED>),
-        // (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
-        Activation::GeluTanh => map(values, |x| x * sigmoid::<FUSED>(x * multiply_add::<FUSED>(0.071_354_82, x * x, 1.595_769))),
+        Activation::GeluTanh => map(values, gelu_tanh::<FUSED>),
     }
 }
 
@@ -185,6 +184,12 @@ fn map(values: &mut [f32], function: impl Fn(f32) -> f32) {
 #[inline(always)]
 pub(crate) fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FUSED>(-x))
+}
+
+/// (1 + tanh(u)) / 2 = sigmoid(2 u), and 2 * sqrt(2 / pi) = 1.595769.
+#[inline(always)]
+pub(crate) fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
+    x * sigmoid::<FUSED>(x * multiply_add::<FUSED>(0.071_354_82, x * x, 1.595_769))
 }
 
 /// Source of the approximation of erfc: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
@@ -206,7 +211,7 @@ fn polynomial<const FUSED: bool>(x: f32, highest: f32, others: &[f32]) -> f32 {
 /// `e^x` within 2 units of the last place; 0 below -87.3, where results are no normal numbers, and 2.2e38 from 88.3 on. NaN
 /// stays NaN.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
+pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;
     const HIGHEST: f32 = 88.3;
     // Not `clamp`, which compilers do not make one instruction.
@@ -343,7 +348,7 @@ fn layer_normalise_rows<const FUSED: bool>(values: &[f32], norm: &LayerNorm<'_>,
 
 /// Joins the images of all values: each of [`LANES`] neighbours into a partial result of its own, and these at the end.
 #[inline(always)]
-fn fold(values: &[f32], start: f32, image: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn fold(values: &[f32], start: f32, image: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut parts = [start; LANES];
     let (blocks, left) = values.as_chunks::<LANES>();
     for block in blocks {

@@ -15,32 +15,7 @@ pub use gru::Gru;
 pub use lstm::Lstm;
 
 use crate::InstructionSet;
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::Kind;
-use crate::pointwise::PLAIN_FUSED;
-
-/// A loop over floats that is compiled once for each kind of CPU.
-trait Loop {
-    fn run<const FUSED: bool>(self);
-}
-
-/// Runs a loop with the instructions of `set`, multiply-adds fused where it has them.
-fn run(set: InstructionSet, work: impl Loop) {
-    /// # Safety
-    /// The CPU has the instructions.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2(work: impl Loop) {
-        work.run::<true>();
-    }
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2(work) },
-        // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
-        _ => work.run::<PLAIN_FUSED>(),
-    }
-}
+use crate::loops::{Loop, run};
 
 /// Adds the products of an item with integer weights to the sums of its gates: `(product - zero_point * sum) * (item * scale)` for
 /// each output.
