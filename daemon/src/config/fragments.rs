@@ -62,6 +62,7 @@ pub(super) struct Limits {
     pub(super) queue_mb: Option<u64>,
     pub(super) payload_kb: Option<u64>,
     pub(super) default_timeout_ms: Option<u64>,
+    pub(super) chat_timeout_ms: Option<u64>,
     pub(super) threads: Option<u32>,
     pub(super) shutdown_seconds: Option<u64>,
 }

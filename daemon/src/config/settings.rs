@@ -118,6 +118,8 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Deadline of a request that names none.
     pub default_timeout: Duration,
+    /// The same of a chat request, which takes longer.
+    pub chat_timeout: Duration,
     /// Compute threads; none: one for each core.
     pub threads: Option<u32>,
     /// How long a shutdown may take.

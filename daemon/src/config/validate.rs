@@ -76,6 +76,7 @@ fn limits(raw: &fragments::Limits) -> Result<Limits, ConfigError> {
         queue_bytes: to_usize(queue_bytes)?,
         payload_bytes: to_usize(payload_bytes)?,
         default_timeout: Duration::from_millis(bounded("limits.default_timeout_ms", raw.default_timeout_ms, 20_000, 1, 86_400_000)?),
+        chat_timeout: Duration::from_millis(bounded("limits.chat_timeout_ms", raw.chat_timeout_ms, 600_000, 1, 86_400_000)?),
         threads: raw.threads.map(|n| bounded("limits.threads", Some(n), n, 1, 256)).transpose()?,
         shutdown: Duration::from_secs(bounded("limits.shutdown_seconds", raw.shutdown_seconds, 5, 0, 300)?),
     })
@@ -230,6 +231,7 @@ mod tests {
         assert!(s.mqtt.is_none());
         assert_eq!(s.dbus, Some(Bus::System));
         assert_eq!(s.limits.default_timeout, Duration::from_secs(20));
+        assert_eq!(s.limits.chat_timeout, Duration::from_secs(600));
     }
 
     #[test]

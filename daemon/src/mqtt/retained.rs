@@ -101,6 +101,7 @@ impl Retained {
                 "queue_bytes": self.limits.queue_bytes,
                 "payload_bytes": self.limits.payload_bytes,
                 "default_timeout_ms": self.limits.default_timeout.as_millis() as u64,
+                "chat_timeout_ms": self.limits.chat_timeout.as_millis() as u64,
             },
             "requests_per_second": rates,
             "refused_subscriptions": now.status.refused(),
@@ -131,6 +132,7 @@ mod tests {
             queue_requests_per_model: 8,
             payload_bytes: 100,
             default_timeout: Duration::from_secs(20),
+            chat_timeout: Duration::from_secs(600),
             threads: None,
             shutdown: Duration::ZERO,
         };

@@ -166,6 +166,7 @@ impl Home {
             queue_requests_per_model: 128,
             payload_bytes: 1 << 20,
             default_timeout: PATIENCE,
+            chat_timeout: PATIENCE,
             threads: Some(2),
             shutdown: PATIENCE,
         };
