@@ -57,7 +57,7 @@ pub struct ModelInfo {
     pub versions: Vec<String>,
     /// What it does, in a line.
     pub description: String,
-    /// `classify`, `regress`, `anomaly`, `embed` or `tensor`.
+    /// `classify`, `regress`, `anomaly`, `detect`, `embed`, `chat` or `tensor`.
     pub task: String,
     /// SPDX licence expression.
     pub licence: String,

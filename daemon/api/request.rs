@@ -129,7 +129,7 @@ impl std::str::FromStr for Priority {
 /// What a payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContentType {
-    /// `application/json`: Open Inference Protocol v2.
+    /// `application/json`: Open Inference Protocol v2, or OpenAI's chat completions.
     Json,
     /// `application/octet-stream`: v2 with the binary tensor data extension.
     Binary {
@@ -174,6 +174,11 @@ impl ContentType {
                 "the payload has no content type and does not begin like JPEG, PNG, WAV (RIFF) or JSON ({); send a content type",
             )),
         }
+    }
+
+    /// The same for a talk with a language model: JSON, or else text.
+    pub fn sniff_chat(payload: &[u8]) -> ContentType {
+        ContentType::sniff(payload).ok().filter(|t| *t == ContentType::Json).unwrap_or(ContentType::Text)
     }
 
     /// The media type.
@@ -242,5 +247,7 @@ mod tests {
         assert_eq!(ContentType::sniff(b"  \n{\"inputs\":[]}").unwrap(), ContentType::Json);
         assert!(ContentType::sniff(b"").is_err());
         assert!(ContentType::sniff(b"hello").is_err());
+        assert_eq!(ContentType::sniff_chat(b"hello"), ContentType::Text);
+        assert_eq!(ContentType::sniff_chat(b" {\"messages\":[]}"), ContentType::Json);
     }
 }

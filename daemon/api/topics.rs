@@ -48,7 +48,9 @@ pub struct Topics {
 pub enum Incoming {
     /// Inference by a model, with the id where the topic names one.
     Infer(ModelName, Option<RequestId>),
-    /// The same, through a fleet's shared topic.
+    /// A talk with a language model, whose answer may come piece by piece.
+    Chat(ModelName, Option<RequestId>),
+    /// Inference, through a fleet's shared topic.
     GroupInfer(NodeName, ModelName, Option<RequestId>),
     /// Cancellation; the payload is the id.
     Cancel,
@@ -98,6 +100,14 @@ impl Topics {
         }
     }
 
+    /// Where a chat request goes.
+    pub fn chat(&self, model: &ModelName, id: Option<&RequestId>) -> String {
+        match id {
+            Some(id) => format!("hearth/{}/chat/{model}/{id}", self.node),
+            None => format!("hearth/{}/chat/{model}", self.node),
+        }
+    }
+
     /// Where a request to a fleet goes.
     pub fn group_infer(group: &NodeName, model: &ModelName) -> String {
         format!("hearth/group/{group}/infer/{model}")
@@ -116,6 +126,11 @@ impl Topics {
     /// The subscription to requests: `hearth/<node>/infer/+` and below.
     pub fn infer_filter(&self) -> String {
         format!("hearth/{}/infer/#", self.node)
+    }
+
+    /// The subscription to chat requests: `hearth/<node>/chat/+` and below.
+    pub fn chat_filter(&self) -> String {
+        format!("hearth/{}/chat/#", self.node)
     }
 
     /// The shared subscription to a fleet's requests.
@@ -139,8 +154,14 @@ impl Topics {
             ["hearth", node, "infer", model, rest @ ..] if *node == self.node.as_str() && rest.len() <= 1 => {
                 Ok(Incoming::Infer(ModelName::new(model)?, id(rest)?))
             }
+            ["hearth", node, "chat", model, rest @ ..] if *node == self.node.as_str() && rest.len() <= 1 => {
+                Ok(Incoming::Chat(ModelName::new(model)?, id(rest)?))
+            }
             ["hearth", node, "cancel"] if *node == self.node.as_str() => Ok(Incoming::Cancel),
-            _ => Err(Fault::bad_request(format!("{topic:?} is no request topic: hearth/{}/infer/<model>[/<id>]", self.node))),
+            _ => Err(Fault::bad_request(format!(
+                "{topic:?} is no request topic: hearth/{node}/infer/<model>[/<id>] or hearth/{node}/chat/<model>[/<id>]",
+                node = self.node
+            ))),
         }
     }
 
@@ -195,12 +216,15 @@ mod tests {
     fn a_topic_reads_back_as_it_was_built() {
         let (t, m, id) = (topics(), ModelName::new("digits").unwrap(), RequestId::new("7").unwrap());
         assert_eq!(t.parse(&t.infer(&m, None)).unwrap(), Incoming::Infer(m.clone(), None));
-        assert_eq!(t.parse(&t.infer(&m, Some(&id))).unwrap(), Incoming::Infer(m.clone(), Some(id)));
+        assert_eq!(t.parse(&t.infer(&m, Some(&id))).unwrap(), Incoming::Infer(m.clone(), Some(id.clone())));
+        assert_eq!(t.parse(&t.chat(&m, None)).unwrap(), Incoming::Chat(m.clone(), None));
+        assert_eq!(t.parse(&t.chat(&m, Some(&id))).unwrap(), Incoming::Chat(m.clone(), Some(id)));
         let g = NodeName::new("line").unwrap();
         assert_eq!(t.parse(&Topics::group_infer(&g, &m)).unwrap(), Incoming::GroupInfer(g, m, None));
         assert_eq!(t.parse(&t.cancel()).unwrap(), Incoming::Cancel);
         assert!(t.parse("hearth/other/infer/digits").is_err());
         assert!(t.parse("hearth/press-3/infer/digits/1/2").is_err());
+        assert!(t.parse("hearth/press-3/chat/digits/1/2").is_err() && t.parse("hearth/group/line/chat/digits").is_err());
     }
 
     #[test]

@@ -41,7 +41,12 @@ fn main() -> anyhow::Result<()> {
         let request = Request { id, model: name.clone(), payload: payload.clone(), priority: Default::default(), timeout: None };
         let sender = sender.clone();
         let begun = Instant::now();
-        engine.submit(Submission { key, request, stream: None, deliver: Box::new(move |ending| drop(sender.send((ending, Instant::now())))) });
+        engine.submit(Submission {
+            key,
+            request,
+            stream: None,
+            deliver: Box::new(move |ending| drop(sender.send((ending, Instant::now())))),
+        });
         match endings.recv()? {
             (Ending::Answered(reply), delivered) => Ok((delivered - begun, reply.timings.computed_us)),
             (other, _) => anyhow::bail!("no answer: {other:?}"),

@@ -7,6 +7,7 @@
 //! `ARCHITECTURE.md` tells how the parts work together.
 
 mod check;
+mod chunks;
 pub mod cli;
 pub mod config;
 pub mod daemon;

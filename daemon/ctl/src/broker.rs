@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use hearth_api::topics::{NodeName, Topics};
-use hearth_api::{FaultBody, ModelName, Payload, Priority};
+use hearth_api::{FaultBody, ModelName, Payload, Priority, RequestId};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Which broker.
 #[derive(Debug, Clone, Args, Default)]
@@ -119,6 +119,8 @@ type Pending = Arc<Mutex<HashMap<Bytes, Waiting>>>;
 
 struct Waiting {
     request: Publish,
+    /// Where the pieces of the answer go.
+    chunks: Option<mpsc::UnboundedSender<Bytes>>,
     answer: oneshot::Sender<Publish>,
 }
 
@@ -186,16 +188,38 @@ impl BrokerClient {
         priority: Priority,
         timeout: Duration,
     ) -> Result<Answered, CallError> {
-        let properties = PublishProperties {
+        let topic = self.topics.infer(model, RequestId::new(id).ok().as_ref());
+        self.ask(topic, payload.bytes.clone(), self.properties(id, payload, priority, timeout), timeout).await
+    }
+
+    /// Talks with a model as `infer` asks one; pieces of the answer go to `chunks` as they come.
+    pub async fn chat(
+        &self,
+        model: &ModelName,
+        id: &RequestId,
+        payload: &Payload,
+        timeout: Duration,
+        chunks: mpsc::UnboundedSender<Bytes>,
+    ) -> Result<Answered, CallError> {
+        let properties = self.properties(id.as_str(), payload, Priority::Normal, timeout);
+        self.exchange(self.topics.chat(model, Some(id)), payload.bytes.clone(), properties, timeout, Some(chunks)).await
+    }
+
+    /// Withdraws a request, which then ends as `cancelled`.
+    pub async fn cancel(&self, id: &RequestId) -> Result<(), CallError> {
+        let sent = self.client.publish(self.topics.cancel(), QoS::AtLeastOnce, false, id.to_string()).await;
+        sent.map_err(|error| CallError::Unreachable(anyhow!("the cancellation was not sent: {error}")))
+    }
+
+    fn properties(&self, id: &str, payload: &Payload, priority: Priority, timeout: Duration) -> PublishProperties {
+        PublishProperties {
             message_expiry_interval: Some(u32::try_from(timeout.as_secs().max(1)).unwrap_or(u32::MAX)),
-            response_topic: Some(format!("{}/answer", self.inbox)),
+            response_topic: Some(self.inbox()),
             correlation_data: Some(Bytes::copy_from_slice(id.as_bytes())),
             user_properties: vec![("priority".into(), priority.as_str().into()), ("id".into(), id.into())],
             content_type: Some(payload.content_type.as_str().into()),
             ..PublishProperties::default()
-        };
-        let topic = self.topics.infer(model, hearth_api::RequestId::new(id).ok().as_ref());
-        self.ask(topic, payload.bytes.clone(), properties, timeout).await
+        }
     }
 
     /// Publishes and waits for the answer with the same correlation data.
@@ -206,10 +230,21 @@ impl BrokerClient {
         properties: PublishProperties,
         timeout: Duration,
     ) -> Result<Answered, CallError> {
+        self.exchange(topic, payload, properties, timeout, None).await
+    }
+
+    async fn exchange(
+        &self,
+        topic: String,
+        payload: Bytes,
+        properties: PublishProperties,
+        timeout: Duration,
+        chunks: Option<mpsc::UnboundedSender<Bytes>>,
+    ) -> Result<Answered, CallError> {
         let correlation = properties.correlation_data.clone().unwrap_or_default();
         let (answer, answered) = oneshot::channel();
         let request = Publish { qos: QoS::AtLeastOnce, topic: topic.into(), payload, properties: Some(properties), ..Publish::default() };
-        lock(&self.pending).insert(correlation.clone(), Waiting { request: request.clone(), answer });
+        lock(&self.pending).insert(correlation.clone(), Waiting { request: request.clone(), chunks, answer });
         if let Err(error) = send(&self.client, &request).await {
             return Err(CallError::Unreachable(anyhow!("the request was not sent: {error}")));
         }
@@ -217,8 +252,7 @@ impl BrokerClient {
         lock(&self.pending).remove(&correlation);
         match answered {
             Ok(Ok(publish)) => {
-                let status = publish.properties.iter().flat_map(|p| &p.user_properties).find(|(name, _)| name == "status");
-                let fault = status.is_some_and(|(_, value)| value != "ok");
+                let fault = status(&publish).is_some_and(|status| status != "ok");
                 Ok(Answered { bytes: publish.payload, fault })
             }
             _ => Err(CallError::Unreachable(anyhow!("no answer within {timeout:?}"))),
@@ -304,6 +338,11 @@ async fn poll(mut events: EventLoop, client: AsyncClient, filters: Vec<String>, 
     }
 }
 
+/// `ok`, `chunk`, or the kind of a fault.
+fn status(publish: &Publish) -> Option<&str> {
+    publish.properties.as_ref()?.user_properties.iter().find(|(name, _)| name == "status").map(|(_, status)| status.as_str())
+}
+
 fn take(publish: Publish, pending: &Pending, found: &watch::Sender<Found>) {
     let topic = String::from_utf8_lossy(&publish.topic).into_owned();
     if let Some(node) = topic.strip_prefix("hearth/").and_then(|t| t.strip_suffix("/availability")) {
@@ -317,6 +356,13 @@ fn take(publish: Publish, pending: &Pending, found: &watch::Sender<Found>) {
         return;
     }
     let correlation = publish.properties.as_ref().and_then(|p| p.correlation_data.clone()).unwrap_or_default();
+    if status(&publish) == Some("chunk") {
+        if let Some(Waiting { chunks: Some(chunks), .. }) = lock(pending).get(&correlation) {
+            // The answer comes whole at its end, for whoever reads no chunks.
+            let _ = chunks.send(publish.payload);
+        }
+        return;
+    }
     // QoS 1: the same answer may come twice; the second finds nobody waiting.
     if let Some(waiting) = lock(pending).remove(&correlation) {
         let _ = waiting.answer.send(publish);

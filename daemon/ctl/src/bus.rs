@@ -3,7 +3,8 @@
 use crate::CallError;
 use anyhow::{Context, anyhow};
 use hearth_api::dbus::{
-    BUS_NAME, INLINE_BYTES, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind, model_path,
+    BUS_NAME, INLINE_BYTES, JOB_INTERFACE, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind,
+    model_path,
 };
 use hearth_api::graph::{Graph, Operator, Running};
 use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
@@ -15,6 +16,8 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::unix::pipe;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
 
 /// A kind of operators that run: name, types, count, bytes of weights, microseconds.
@@ -103,15 +106,22 @@ impl BusClient {
         payload: &Payload,
         options: &Dictionary<'_>,
     ) -> Result<Answered, CallError> {
-        let body = if payload.bytes.len() > INLINE_BYTES {
-            Variant::from(zbus::Fd::from(sealed(&payload.bytes).map_err(CallError::Unreachable)?))
-        } else {
-            Variant::from(payload.bytes.to_vec())
-        };
+        let body = body(payload).map_err(CallError::Unreachable)?;
         let arguments = (payload.content_type.as_str(), body, options);
         let (content_type, result, _info): (String, OwnedVariant, HashMap<String, OwnedVariant>) =
             proxy.call("Infer", &arguments).await.map_err(call_error)?;
         Ok(Answered { content_type, bytes: bytes_of(result).map_err(CallError::Unreachable)? })
+    }
+
+    /// Talks with a model. `options` are those of `Chat`.
+    pub async fn chat(&self, model: &ModelName, payload: &Payload, options: &Dictionary<'_>) -> Result<Talk, CallError> {
+        let proxy = self.model(model).await?;
+        let body = body(payload).map_err(CallError::Unreachable)?;
+        let (job, pipe): (OwnedObjectPath, zbus::OwnedFd) =
+            proxy.call("Chat", &(payload.content_type.as_str(), body, options)).await.map_err(call_error)?;
+        let pipe = pipe::Receiver::from_owned_fd(pipe.into())
+            .map_err(|e| CallError::Unreachable(anyhow::Error::new(e).context("the daemon's pipe cannot be read")))?;
+        Ok(Talk { job: self.proxy(job.to_string(), JOB_INTERFACE).await?, lines: BufReader::new(pipe).lines() })
     }
 
     /// The manager's object.
@@ -155,6 +165,33 @@ impl BusClient {
         models.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(models)
     }
+}
+
+/// The answer of a language model, as it comes.
+pub struct Talk {
+    job: Proxy<'static>,
+    lines: Lines<BufReader<pipe::Receiver>>,
+}
+
+impl Talk {
+    /// The next line: a chunk, or the whole reply or fault at the end; then none.
+    pub async fn next(&mut self) -> Result<Option<String>, CallError> {
+        let unreadable = |e: std::io::Error| CallError::Unreachable(anyhow::Error::new(e).context("the daemon's pipe cannot be read"));
+        self.lines.next_line().await.map_err(unreadable)
+    }
+
+    /// Stops the model; the last line then says `cancelled`.
+    pub async fn cancel(&self) -> Result<(), CallError> {
+        self.job.call("Cancel", &()).await.map_err(call_error)
+    }
+}
+
+/// A payload as a call takes it: bytes, or a sealed memfd over 16 KiB.
+fn body(payload: &Payload) -> anyhow::Result<Variant<'static>> {
+    if payload.bytes.len() > INLINE_BYTES {
+        return Ok(Variant::from(zbus::Fd::from(sealed(&payload.bytes)?)));
+    }
+    Ok(Variant::from(payload.bytes.to_vec()))
 }
 
 /// Descriptors in a message: dbus-daemon's default limit; one more, and it cuts the connection.

@@ -3,6 +3,7 @@
 mod bench;
 pub mod broker;
 pub mod bus;
+mod chat;
 mod doctor;
 mod embedding;
 mod infer;
@@ -27,6 +28,8 @@ pub enum Command {
     Models(Where),
     /// Send a file or a text to a model and print the answer
     Infer(infer::Options),
+    /// Talk with a language model, or ask it one question
+    Chat(chat::Options),
     /// Look after the installed models
     #[command(subcommand)]
     Model(model::Command),
@@ -64,6 +67,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(at) => status::run(&at).await,
         Command::Models(at) => show::list(&at).await,
         Command::Infer(options) => infer::run(options).await,
+        Command::Chat(options) => chat::run(options).await,
         Command::Model(command) => model::run(command).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Doctor(options) => doctor::run(options).await,

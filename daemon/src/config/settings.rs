@@ -118,7 +118,7 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Deadline of a request that names none.
     pub default_timeout: Duration,
-    /// The same of a request to a language model, whose answer may be long.
+    /// The same of a chat request, which takes longer.
     pub chat_timeout: Duration,
     /// Compute threads; none: one for each core.
     pub threads: Option<u32>,

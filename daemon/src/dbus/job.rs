@@ -5,9 +5,10 @@ use super::caller::Kept;
 use super::error::CallError;
 use super::payload::Outgoing;
 use super::request::{Encoded, Info, Running};
+use super::talk::Lines;
 use crate::scheduler::Key;
 use hearth_api::dbus::MANAGER_PATH;
-use hearth_api::{Fault, FaultKind};
+use hearth_api::{Fault, FaultBody, FaultKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,8 +53,14 @@ pub(super) struct Job {
     dismissed: CancellationToken,
 }
 
-/// Puts the job's object on the bus and follows the request to its end.
-pub(super) async fn start(link: &Arc<Link>, connection: &Connection, mut kept: Kept, running: Running) -> Result<OwnedObjectPath, Fault> {
+/// Puts the job's object on the bus and follows the request to its end, which is also the last of `lines`.
+pub(super) async fn start(
+    link: &Arc<Link>,
+    connection: &Connection,
+    mut kept: Kept,
+    running: Running,
+    lines: Option<Lines>,
+) -> Result<OwnedObjectPath, Fault> {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let path = OwnedObjectPath::try_from(format!("{MANAGER_PATH}/job/{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
         .map_err(|error| Fault::internal(format!("no path for the job: {error}")))?;
@@ -70,8 +77,16 @@ pub(super) async fn start(link: &Arc<Link>, connection: &Connection, mut kept: K
     let server = connection.object_server().clone();
     server.at(&path, job).await.map_err(|error| Fault::internal(format!("the job's object could not be made: {error}")))?;
     let emitter = SignalEmitter::from_parts(connection.clone(), path.clone().into_inner());
+    let model = running.model().clone();
     tokio::spawn(async move {
+        let id = running.id().clone();
         let end = running.end().await;
+        if let Some(lines) = lines {
+            lines.end(match &end {
+                Ok(encoded) => encoded.bytes().clone(),
+                Err(fault) => FaultBody::new(Some(id), Some(model), fault.clone()).to_json().into(),
+            });
+        }
         kept.keeps(end.as_ref().map_or(0, Encoded::len));
         progress.send_replace(Progress::Ended(Arc::new(end)));
         // A bus that has gone hears nothing; the job ends all the same.

@@ -3,7 +3,7 @@
 //! ```text
 //! /org/hearthd                          ObjectManager
 //! /org/hearthd/Inference1               .Manager .Thermal
-//! /org/hearthd/Inference1/model/<name>  .Model: Infer, Submit, Load, Unload
+//! /org/hearthd/Inference1/model/<name>  .Model: Infer, Submit, Chat, Load, Unload
 //! /org/hearthd/Inference1/job/<n>       .Job: Result, Cancel, Finished
 //! ```
 //! `daemon/api/contract` holds the introspection of each interface.
@@ -21,6 +21,7 @@ mod options;
 mod payload;
 mod peer;
 mod request;
+mod talk;
 mod thermal;
 
 use crate::config::{Bus, Limits, Models, Settings};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedObjectPath};
+use zbus::{Connection, OwnedFd, OwnedObjectPath};
 
 /// A model on one connection.
 pub(super) struct Model {
@@ -117,7 +117,31 @@ impl Model {
         let kept = self.link.callers.job(&caller, self.link.door.limits.queue_bytes)?;
         let sent = Sent { model: self.read(|m| m.name.clone()), content_type, payload, options };
         let running = request::begin(&self.link, &caller, sent)?;
-        Ok(job::start(&self.link, connection, kept, running).await?)
+        Ok(job::start(&self.link, connection, kept, running, None).await?)
+    }
+
+    /// Talks with a language model; returns at once, with a Job object and the reading end of a pipe.
+    ///
+    /// content_type, payload: application/json, in the shape of OpenAI's chat completions, or text/plain, one message; as in
+    /// Infer. options: id, priority, timeout_ms (default: the daemon's chat_timeout_ms).
+    /// The pipe gives JSON lines: where the request says "stream": true chunks, numbered; then, in any case, the whole reply or
+    /// the fault; then it ends. A reader that is 64 KiB behind makes the model wait, and one that takes nothing for 30 s more,
+    /// or closes the pipe, cancels the answer.
+    #[zbus(out_args("job", "pipe"))]
+    async fn chat(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        content_type: String,
+        payload: Incoming,
+        options: Options,
+    ) -> Result<(OwnedObjectPath, OwnedFd), CallError> {
+        let caller = self.link.caller(&header)?;
+        let kept = self.link.callers.job(&caller, self.link.door.limits.queue_bytes)?;
+        let sent = Sent { model: self.read(|m| m.name.clone()), content_type, payload, options };
+        let (running, pipe, lines) = request::begin_talk(&self.link, &caller, sent)?;
+        let job = job::start(&self.link, connection, kept, running, Some(lines)).await?;
+        Ok((job, pipe.into()))
     }
 
     /// Loads the model into memory; returns when it is ready. Pinned, it stays there.
@@ -193,7 +217,7 @@ impl Model {
         self.read(|m| m.reason.clone())
     }
 
-    /// classify, regress, anomaly, detect, embed or tensor.
+    /// classify, regress, anomaly, detect, embed, chat or tensor.
     #[zbus(property)]
     fn task(&self) -> String {
         self.read(|m| m.task.clone())

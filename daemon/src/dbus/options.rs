@@ -7,8 +7,8 @@ use std::fmt;
 use std::time::Duration;
 use zbus::{Signature, Type};
 
-/// What a request is worth waiting for unless it says so: less than the 25 s that bus clients wait.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a call is worth waiting for unless it says so: less than the 25 s that bus clients wait.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest deadline that can be asked for.
 const MAX_TIMEOUT_MS: i128 = 24 * 3600 * 1000;
 
@@ -39,9 +39,10 @@ pub(super) struct RequestOptions {
 }
 
 impl Options {
-    /// As the options of a request: `priority` s, `id` s, `header_length` and `timeout_ms` of any integer type.
-    pub(super) fn into_request(self) -> Result<RequestOptions, Fault> {
-        let mut request = RequestOptions { priority: Priority::Normal, id: None, header_length: None, timeout: DEFAULT_TIMEOUT };
+    /// As the options of a request: `priority` s, `id` s, `header_length` and `timeout_ms` of any integer type; `timeout` where
+    /// the last is left out.
+    pub(super) fn into_request(self, timeout: Duration) -> Result<RequestOptions, Fault> {
+        let mut request = RequestOptions { priority: Priority::Normal, id: None, header_length: None, timeout };
         for (name, value) in self.0 {
             match name.as_str() {
                 "priority" => request.priority = value.text(&name)?.parse()?,
@@ -172,7 +173,7 @@ mod tests {
         let dictionary: HashMap<&str, Variant<'_>> = options.iter().map(|(name, value)| (*name, value.clone())).collect();
         let encoded = to_bytes(Context::new(LE, 0), &dictionary).unwrap();
         let (options, _): (Options, _) = encoded.deserialize().unwrap();
-        options.into_request()
+        options.into_request(DEFAULT_TIMEOUT)
     }
 
     #[test]

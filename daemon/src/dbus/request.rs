@@ -2,12 +2,15 @@
 
 use super::Link;
 use super::caller::Pending;
-use super::options::Options;
+use super::options::{DEFAULT_TIMEOUT, Options, RequestOptions};
 use super::payload::{Incoming, Outgoing};
-use crate::engine::{Ending, Submission};
+use super::talk::{self, Lines};
+use crate::chunks::Closing;
+use crate::engine::{Ending, Stream, Submission};
 use bytes::Bytes;
 use hearth_api::{Answer, ContentType, Fault, ModelName, Payload, Reply, Request};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 use zbus::Variant;
 
@@ -22,6 +25,7 @@ pub(super) struct Sent {
 /// A request at work, and where its end arrives.
 pub(super) struct Running {
     pending: Pending,
+    model: ModelName,
     ending: oneshot::Receiver<Ending>,
     /// What it was asked in, and so is answered in.
     asked: ContentType,
@@ -39,7 +43,7 @@ pub(super) struct Encoded {
 
 /// Parses what was sent and hands it to the engine.
 pub(super) fn begin(link: &Link, caller: &str, sent: Sent) -> Result<Running, Fault> {
-    let options = sent.options.into_request()?;
+    let options = sent.options.into_request(DEFAULT_TIMEOUT)?;
     let bytes = sent.payload.into_bytes(link.door.limits.payload_bytes)?;
     let content_type = match ContentType::parse(&sent.content_type) {
         _ if sent.content_type.is_empty() => ContentType::sniff(&bytes)?,
@@ -52,21 +56,49 @@ pub(super) fn begin(link: &Link, caller: &str, sent: Sent) -> Result<Running, Fa
             content_type.as_str()
         )));
     }
-    let pending = link.callers.request(caller, options.id)?;
-    let request = Request {
-        id: pending.id().clone(),
-        model: sent.model,
-        payload: Payload { content_type, bytes },
-        priority: options.priority,
-        timeout: Some(options.timeout),
+    let (pending, request) = prepare(link, caller, sent.model, Payload { content_type, bytes }, options)?;
+    Ok(submit(link, pending, request, None))
+}
+
+/// The same for a talk with a language model, whose answer also goes into a pipe; gives the pipe's end for the caller, and ours.
+pub(super) fn begin_talk(link: &Link, caller: &str, sent: Sent) -> Result<(Running, OwnedFd, Lines), Fault> {
+    let options = sent.options.into_request(link.door.limits.chat_timeout)?;
+    let bytes = sent.payload.into_bytes(link.door.limits.payload_bytes)?;
+    let content_type = match sent.content_type.as_str() {
+        "" => ContentType::sniff_chat(&bytes),
+        named => ContentType::parse(named)?,
     };
+    if !matches!(content_type, ContentType::Json | ContentType::Text) || options.header_length.is_some() {
+        return Err(Fault::bad_request(format!(
+            "Chat takes application/json or text/plain, and no header_length; the content type is {}",
+            content_type.as_str()
+        )));
+    }
+    let (pending, request) = prepare(link, caller, sent.model, Payload { content_type, bytes }, options)?;
+    let (pipe, lines) = talk::open(&link.door.engine, pending.key())?;
+    let stream = lines.stream(&request);
+    Ok((submit(link, pending, request, Some(stream)), pipe, lines))
+}
+
+fn prepare(link: &Link, caller: &str, model: ModelName, payload: Payload, options: RequestOptions) -> Result<(Pending, Request), Fault> {
+    let pending = link.callers.request(caller, options.id)?;
+    let request = Request { id: pending.id().clone(), model, payload, priority: options.priority, timeout: Some(options.timeout) };
+    Ok((pending, request))
+}
+
+fn submit(link: &Link, pending: Pending, request: Request, stream: Option<(Stream, Closing)>) -> Running {
+    let (model, asked) = (request.model.clone(), request.payload.content_type);
+    let (stream, closing) = stream.unzip();
     let (deliver, ending) = oneshot::channel();
     let deliver = Box::new(move |end| {
+        if let Some(closing) = closing {
+            closing.close(&end);
+        }
         // Nobody listens any more where the caller's task was dropped with its connection.
         let _ = deliver.send(end);
     });
-    link.door.engine.submit(Submission { key: pending.key().clone(), request, deliver });
-    Ok(Running { pending, ending, asked: content_type })
+    link.door.engine.submit(Submission { key: pending.key().clone(), request, stream, deliver });
+    Running { pending, model, ending, asked }
 }
 
 impl Running {
@@ -78,6 +110,11 @@ impl Running {
     /// Its id.
     pub(super) fn id(&self) -> &hearth_api::RequestId {
         self.pending.id()
+    }
+
+    /// The model it asks.
+    pub(super) fn model(&self) -> &ModelName {
+        &self.model
     }
 
     /// Waits for its end.
@@ -99,6 +136,11 @@ impl Encoded {
         // The tensors are in the bytes now; what `info` tells does without them.
         let answer = Answer::Outputs { outputs: Vec::new() };
         Encoded { content_type, bytes, reply: Reply { answer, ..reply } }
+    }
+
+    /// The result itself.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// Size of the result, in bytes.

@@ -51,6 +51,11 @@ impl Message {
         Message::to(address, "ok", payload, content_type)
     }
 
+    /// A piece of an answer to come. Nobody delivers it again: the whole answer follows.
+    pub(super) fn chunk(address: &Address, json: Bytes) -> Message {
+        Message { qos: QoS::AtMostOnce, ..Message::to(address, "chunk", json, ContentType::Json) }
+    }
+
     /// Why there is no answer.
     pub(super) fn fault(address: &Address, fault: Fault) -> Message {
         let status = fault.kind.as_str();

@@ -1,8 +1,9 @@
 //! The MQTT door: requests from the broker into the engine, answers and the daemon's state back. The only place that names
 //! rumqttc.
 //!
-//! Three sessions, each with an id of its own that the broker remembers: `control` (cancellations in, retained state out),
-//! `infer` and `groups` (requests in, answers out). A request is acknowledged after its answer is, in order of arrival.
+//! Sessions, each with an id of its own that the broker remembers: `control` (cancellations in, retained state out), `infer`,
+//! `chat` and `groups` (requests in, answers out). A request is acknowledged after its answer is, in order of arrival; a talk
+//! goes on for minutes, so it has a session of its own, where it holds up no acknowledgement but those of other talks.
 
 mod connection;
 mod control;
@@ -56,11 +57,16 @@ pub async fn serve(
         report: status::Report(status.clone()),
     };
     let bounds = outbox::Bounds { messages: usize::from(settings.receive_maximum) * 2, payload_bytes: limits.queue_bytes };
-    let rules =
-        request::Rules { topics: topics.clone(), response_topics: settings.response_topics.clone(), payload_bytes: limits.payload_bytes };
+    let rules = request::Rules {
+        topics: topics.clone(),
+        response_topics: settings.response_topics.clone(),
+        payload_bytes: limits.payload_bytes,
+        chat_timeout: limits.chat_timeout,
+    };
     let (cancel, cancelled) = broadcast::channel(CANCELLATIONS);
     let requests = || requests::Requests::new(engine.clone(), rules.clone(), cancelled.resubscribe());
     let infer = link::keep(common.infer(), requests(), bounds, shutdown.clone());
+    let chat = link::keep(common.chat(), requests(), bounds, shutdown.clone());
     let groups = common.groups().map(|session| link::keep(session, requests(), bounds, shutdown.clone()));
     let control = control::Control {
         retained: retained::Retained::new(topics.clone(), limits),
@@ -75,6 +81,7 @@ pub async fn serve(
     let mut sessions = tokio::task::JoinSet::new();
     sessions.spawn(control);
     sessions.spawn(infer);
+    sessions.spawn(chat);
     if let Some(groups) = groups {
         sessions.spawn(groups);
     }

@@ -3,6 +3,7 @@
 
 use super::ledger::Receipt;
 use super::message::{Address, Message};
+use crate::chunks::Unread;
 use crate::scheduler::Key;
 use hearth_api::Fault;
 use rumqttc::v5::mqttbytes::QoS;
@@ -24,6 +25,8 @@ struct Entry {
     address: Option<Address>,
     receipts: Vec<Receipt>,
     strikes: u8,
+    /// For a chunk: counts against its reader until it is sent.
+    unread: Option<Unread>,
 }
 
 /// What to do next.
@@ -51,11 +54,15 @@ pub(super) struct Outbox {
     window: usize,
     /// The broker's limit on a packet.
     max_packet_bytes: Option<u32>,
+    /// Of all but chunks.
     payload_bytes: usize,
+    /// Chunks among the entries.
+    chunks: usize,
     bounds: Bounds,
 }
 
-/// From where on the outbox counts as full: then no new work is taken, and replies at QoS 0 are dropped.
+/// From where on the outbox counts as full: then no new work is taken, and replies at QoS 0 are dropped. Chunks do not count:
+/// what is unread of a stream bounds them, and admission the streams.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) messages: usize,
@@ -75,13 +82,14 @@ impl Outbox {
             window: 0,
             max_packet_bytes: None,
             payload_bytes: 0,
+            chunks: 0,
             bounds,
         }
     }
 
     /// Whether there is no room for what more work would give.
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= self.bounds.messages || self.payload_bytes >= self.bounds.payload_bytes
+        self.entries.len() - self.chunks >= self.bounds.messages || self.payload_bytes >= self.bounds.payload_bytes
     }
 
     /// Whether everything was published.
@@ -107,7 +115,19 @@ impl Outbox {
         }
         self.handed.clear();
         self.flying.clear();
+        let chunks: Vec<Number> = self.entries.iter().filter(|(_, entry)| entry.unread.is_some()).map(|(number, _)| *number).collect();
+        for number in chunks {
+            self.take(number);
+        }
         self.waiting = self.entries.keys().copied().collect();
+    }
+
+    /// Takes in a piece of an answer. Without a connection it is dropped: the answer is not to wait for a broker that is away,
+    /// and at its end it comes whole.
+    pub(super) fn chunk(&mut self, message: Message, unread: Unread) {
+        if self.window > 0 {
+            self.insert(Entry { message, key: None, address: None, receipts: Vec::new(), strikes: 0, unread: Some(unread) });
+        }
     }
 
     /// Takes in an answer; the receipts come back when it is published. A full outbox drops it at QoS 0, where nothing
@@ -120,7 +140,7 @@ impl Outbox {
         if let Some(key) = &key {
             self.by_key.insert(key.clone(), self.next_number);
         }
-        self.insert(Entry { message, key, address: Some(address), receipts, strikes: 0 });
+        self.insert(Entry { message, key, address: Some(address), receipts, strikes: 0, unread: None });
     }
 
     /// Takes in retained state; what waits for the same topic is out of date and gives way.
@@ -129,7 +149,7 @@ impl Outbox {
         if let Some(old) = old {
             self.take(old);
         }
-        self.insert(Entry { message, key: None, address: None, receipts: Vec::new(), strikes: 0 });
+        self.insert(Entry { message, key: None, address: None, receipts: Vec::new(), strikes: 0, unread: None });
     }
 
     /// A request was delivered again while its answer is still on its way: that answer settles this delivery too.
@@ -185,7 +205,10 @@ impl Outbox {
     }
 
     fn insert(&mut self, entry: Entry) {
-        self.payload_bytes += entry.message.payload.len();
+        match entry.unread {
+            Some(_) => self.chunks += 1,
+            None => self.payload_bytes += entry.message.payload.len(),
+        }
         self.waiting.insert(self.next_number);
         self.entries.insert(self.next_number, entry);
         self.next_number += 1;
@@ -194,7 +217,10 @@ impl Outbox {
     fn take(&mut self, number: Number) -> Option<Entry> {
         self.waiting.remove(&number);
         let entry = self.entries.remove(&number)?;
-        self.payload_bytes -= entry.message.payload.len();
+        match entry.unread {
+            Some(_) => self.chunks -= 1,
+            None => self.payload_bytes -= entry.message.payload.len(),
+        }
         if let Some(key) = &entry.key
             && self.by_key.get(key) == Some(&number)
         {
@@ -234,6 +260,7 @@ impl Entry {
 mod tests {
     use super::super::ledger::Ledger;
     use super::*;
+    use crate::chunks::Behind;
     use crate::scheduler::Door;
     use hearth_api::FaultBody;
     use proptest::prelude::*;
@@ -268,6 +295,50 @@ mod tests {
 
     fn kind(message: &Message) -> String {
         serde_json::from_slice::<FaultBody>(&message.payload).unwrap().fault.kind.to_string()
+    }
+
+    #[test]
+    fn chunks_leave_in_order_before_their_answer_and_wait_for_no_broker_that_is_away() {
+        let (mut ledger, mut outbox) = (Ledger::default(), Outbox::new(Bounds { messages: 1, payload_bytes: 1 << 20 }));
+        let (to, behind) = (address(QoS::AtLeastOnce), Behind::default());
+        let chunk = |text: &str| (Message::chunk(&to, text.to_owned().into()), behind.unread(text.len()));
+        let (message, unread) = chunk("before the connection");
+        outbox.chunk(message, unread);
+        assert_eq!(behind.bytes(), 0);
+        outbox.connected(2, None);
+        for text in ["0", "1", "2"] {
+            let (message, unread) = chunk(text);
+            outbox.chunk(message, unread);
+        }
+        assert!(!outbox.is_full() && behind.bytes() == 3);
+        answer(&mut outbox, "a", 1, vec![ledger.arrived(1)]);
+        assert!(outbox.is_full());
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            sent.extend(leaving(&mut outbox).into_iter().map(|m| (m.payload, m.qos)));
+            outbox.sent(0);
+            outbox.sent(0);
+        }
+        let (zero, one) = (QoS::AtMostOnce, QoS::AtLeastOnce);
+        assert_eq!(sent, [("0".into(), zero), ("1".into(), zero), ("2".into(), zero), ("a".into(), one)]);
+        assert_eq!(behind.bytes(), 0);
+    }
+
+    #[test]
+    fn a_broken_connection_ends_its_chunks_and_no_answer() {
+        let (mut ledger, mut outbox) = (Ledger::default(), Outbox::new(ROOMY));
+        let behind = Behind::default();
+        outbox.connected(1, None);
+        for _ in 0..2 {
+            outbox.chunk(Message::chunk(&address(QoS::AtLeastOnce), "c".into()), behind.unread(1));
+        }
+        answer(&mut outbox, "a", 1, vec![ledger.arrived(1)]);
+        assert_eq!(leaving(&mut outbox).len(), 1);
+        outbox.disconnected(false);
+        assert_eq!(behind.bytes(), 0, "its writer need not wait for a reader that cannot read");
+        outbox.connected(1, None);
+        assert_eq!(leaving(&mut outbox)[0].payload, "a");
+        assert!(outbox.chunks == 0 && outbox.payload_bytes == 1);
     }
 
     #[test]

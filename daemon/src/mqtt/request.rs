@@ -28,6 +28,8 @@ pub(super) struct Rules {
     pub(super) response_topics: Vec<String>,
     /// Largest payload.
     pub(super) payload_bytes: usize,
+    /// How long the answer to a chat request is worth having that does not say so.
+    pub(super) chat_timeout: Duration,
 }
 
 /// A message on a request topic.
@@ -37,6 +39,8 @@ pub(super) struct Asked {
     pub(super) address: Address,
     /// The request and its identity, or why it is none.
     pub(super) request: Result<(Key, Request), Fault>,
+    /// Whether its answer may come piece by piece.
+    pub(super) chat: bool,
 }
 
 /// Makes ids for requests that come without: short, and not given twice, by any run of the daemon.
@@ -64,12 +68,17 @@ pub(super) fn read(publish: &Publish, rules: &Rules, ids: &mut Ids) -> Asked {
     let none = PublishProperties::default();
     let properties = publish.properties.as_ref().unwrap_or(&none);
     let topic = String::from_utf8_lossy(&publish.topic);
-    let target = match rules.topics.parse(&topic) {
-        Ok(Incoming::Infer(model, id) | Incoming::GroupInfer(_, model, id)) => Ok((model, id)),
+    let incoming = rules.topics.parse(&topic);
+    let chat = matches!(incoming, Ok(Incoming::Chat(..)));
+    let target = match incoming {
+        Ok(Incoming::Infer(model, id) | Incoming::GroupInfer(_, model, id) | Incoming::Chat(model, id)) => Ok((model, id)),
         Ok(Incoming::Cancel) => Err(Fault::bad_request(format!("{topic:?} takes no requests"))),
         Err(fault) => Err(fault),
     };
-    let content_type = content_type(properties, &publish.payload);
+    let content_type = match &properties.content_type {
+        None if chat => Ok(ContentType::sniff_chat(&publish.payload)),
+        _ => content_type(properties, &publish.payload),
+    };
     let (model, topic_id) = target.as_ref().ok().cloned().unzip();
     let id = topic_id.flatten().or_else(|| body_id(content_type.as_ref().ok().copied(), &publish.payload)).unwrap_or_else(|| ids.next());
     let wanted = properties.response_topic.as_deref();
@@ -94,12 +103,12 @@ pub(super) fn read(publish: &Publish, rules: &Rules, ids: &mut Ids) -> Asked {
         }
         let payload = Payload { content_type: content_type?, bytes: publish.payload.clone() };
         let priority = property(properties, "priority").map_or(Ok(Priority::default()), str::parse)?;
-        let timeout = timeout(properties)?;
+        let timeout = timeout(properties)?.or(chat.then_some(rules.chat_timeout));
         let correlation = address.correlation.clone().unwrap_or_else(|| Bytes::copy_from_slice(id.as_str().as_bytes()));
         let key = Key { door: Door::Mqtt, reply_to: address.topic.clone(), correlation };
         Ok((key, Request { id, model, payload, priority, timeout }))
     };
-    Asked { request: request(), address }
+    Asked { request: request(), address, chat }
 }
 
 /// Reads a cancellation: the id as text, or `{"id": ...}`.
@@ -123,7 +132,12 @@ fn default_topic(rules: &Rules, topic: &str, model: Option<&ModelName>, id: &Req
     if let Some(model) = model {
         return rules.topics.result(model, id);
     }
-    let rest = topic.split_once("/infer/").map(|(_, rest)| rest).filter(|rest| rest.len() <= RESULT_TOPIC_BYTES).unwrap_or_default();
+    let rest = topic
+        .split_once("/infer/")
+        .or_else(|| topic.split_once("/chat/"))
+        .map(|(_, rest)| rest)
+        .filter(|rest| rest.len() <= RESULT_TOPIC_BYTES)
+        .unwrap_or_default();
     // A topic name holds no wildcard, so neither does this.
     match rest.split_once('/') {
         _ if rest.is_empty() => format!("hearth/{}/result/{id}", rules.topics.node()),
@@ -188,7 +202,7 @@ mod tests {
 
     fn rules() -> Rules {
         let topics = Topics::new(NodeName::new("n").unwrap());
-        Rules { response_topics: topics.default_response_patterns(), topics, payload_bytes: 100 }
+        Rules { response_topics: topics.default_response_patterns(), topics, payload_bytes: 100, chat_timeout: Duration::from_secs(600) }
     }
 
     fn publish(topic: &str, payload: &[u8], properties: PublishProperties) -> Publish {
@@ -264,6 +278,19 @@ mod tests {
             let fault = asked.request.unwrap_err();
             assert_eq!((fault.kind, &*asked.address.topic), (kind, goes_to), "{topic}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_talk_is_a_request_with_a_longer_deadline_and_may_be_plain_text() {
+        let bare = read_one("hearth/n/chat/foreman/7", b"lamp on", PublishProperties::default());
+        assert!(bare.chat && &*bare.address.topic == "hearth/n/result/foreman/7");
+        let (_, request) = bare.request.unwrap();
+        assert_eq!((request.payload.content_type, request.timeout), (ContentType::Text, Some(Duration::from_secs(600))));
+        let asked = read_one("hearth/n/chat/foreman", br#"{"messages":[]}"#, user(&[("timeout_ms", "5000")]));
+        let (_, request) = asked.request.unwrap();
+        assert_eq!((request.payload.content_type, request.timeout), (ContentType::Json, Some(Duration::from_secs(5))));
+        assert!(!read_one("hearth/n/infer/foreman", b"{}", PublishProperties::default()).chat);
+        assert_eq!(&*read_one("hearth/n/chat/NO/1", b"{}", PublishProperties::default()).address.topic, "hearth/n/result/NO/1");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Requests of the infer and group sessions: into the engine, and their endings into answers.
+//! Requests of the infer, chat and group sessions: into the engine, their pieces into chunks and their endings into answers.
 
 use super::ledger::Receipt;
 use super::link::{Post, Work};
 use super::message::{Address, Message};
 use super::request::{self, Asked, Ids, Rules};
+use crate::chunks::{self, Chunk};
 use crate::engine::{Ending, Engine, Submission};
 use crate::scheduler::Key;
 use hearth_api::{ContentType, Fault, Request, RequestId};
@@ -18,6 +19,9 @@ use tokio::sync::mpsc;
 /// When a caller may try again that found the outbox full.
 const OUTBOX_RETRY: Duration = Duration::from_millis(500);
 
+/// Bytes of chunks that the broker may be behind with, for each answer.
+const UNREAD_BYTES: usize = 64 * 1024;
+
 /// A request that the engine works on.
 struct Running {
     address: Address,
@@ -26,21 +30,32 @@ struct Running {
     receipts: Vec<Receipt>,
 }
 
+/// A request that is well formed.
+struct Taken {
+    key: Key,
+    request: Request,
+    address: Address,
+    chat: bool,
+}
+
 /// See the module.
 pub(super) struct Requests {
     engine: Engine,
     rules: Rules,
     ids: Ids,
     running: HashMap<Key, Running>,
-    /// Endings on their way from the engine's threads; never more than there are `running`.
-    ending: mpsc::UnboundedSender<(Key, Ending)>,
-    ended: mpsc::UnboundedReceiver<(Key, Ending)>,
+    /// What comes from the engine's threads: of each of `running` one ending, and chunks as long as not too much of them is
+    /// unread.
+    making: mpsc::UnboundedSender<Input>,
+    made: mpsc::UnboundedReceiver<Input>,
     cancelled: broadcast::Receiver<RequestId>,
     leaving: bool,
 }
 
 /// What does not come from the broker.
 pub(super) enum Input {
+    /// The engine has made a piece of an answer.
+    Chunk(Key, Chunk),
     /// The engine is through with a request.
     Ended(Key, Ending),
     /// The control session was told to cancel this.
@@ -50,11 +65,12 @@ pub(super) enum Input {
 impl Requests {
     /// Requests held to `rules`, handed to `engine`.
     pub(super) fn new(engine: Engine, rules: Rules, cancelled: broadcast::Receiver<RequestId>) -> Requests {
-        let (ending, ended) = mpsc::unbounded_channel();
-        Requests { engine, rules, ids: Ids::new(), running: HashMap::new(), ending, ended, cancelled, leaving: false }
+        let (making, made) = mpsc::unbounded_channel();
+        Requests { engine, rules, ids: Ids::new(), running: HashMap::new(), making, made, cancelled, leaving: false }
     }
 
-    fn take(&mut self, (key, request): (Key, Request), address: Address, again: bool, receipt: Option<Receipt>, post: &mut Post) {
+    fn take(&mut self, asked: Taken, again: bool, receipt: Option<Receipt>, post: &mut Post) {
+        let Taken { key, request, address, chat } = asked;
         // Its answer may be on its way already. Only where the broker says that it delivers again: a caller may use an id anew.
         if again && receipt.is_some_and(|receipt| post.outbox.attach(&key, receipt)) {
             return;
@@ -78,16 +94,32 @@ impl Requests {
                 place.insert(Running { address, asked, receipts: receipt.into_iter().collect() });
             }
         }
-        self.submit(key, request);
+        self.submit(key, request, chat);
     }
 
-    fn submit(&self, key: Key, request: Request) {
-        let (ended, of) = (self.ending.clone(), key.clone());
+    fn submit(&self, key: Key, request: Request, chat: bool) {
+        let (made, of) = (self.making.clone(), key.clone());
+        let (stream, closing) = chat
+            .then(|| {
+                let (made, of) = (made.clone(), key.clone());
+                // A broker that is slow makes the model wait, and only the deadline ends it.
+                chunks::stream(&request, UNREAD_BYTES, move |chunk| made.send(Input::Chunk(of.clone(), chunk)).is_ok())
+            })
+            .unzip();
         let deliver = Box::new(move |ending| {
+            if let Some(closing) = closing {
+                closing.close(&ending);
+            }
             // Nobody listens once the session has left; then the broker delivers again.
-            let _ = ended.send((of, ending));
+            let _ = made.send(Input::Ended(of, ending));
         });
-        self.engine.submit(Submission { key, request, deliver });
+        self.engine.submit(Submission { key, request, stream, deliver });
+    }
+
+    fn chunk(&self, key: &Key, chunk: Chunk, post: &mut Post) {
+        if let Some(running) = self.running.get(key) {
+            post.outbox.chunk(Message::chunk(&running.address, chunk.json), chunk.unread);
+        }
     }
 
     fn end(&mut self, key: Key, ending: Ending, post: &mut Post) {
@@ -114,13 +146,13 @@ impl Work for Requests {
     async fn next(&mut self) -> Input {
         loop {
             tokio::select! {
-                Some((key, ending)) = self.ended.recv() => return Input::Ended(key, ending),
+                Some(made) = self.made.recv() => return made,
                 id = self.cancelled.recv() => match id {
                     Ok(id) => return Input::Cancel(id),
                     Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "cancellations came faster than they could be read"),
-                    // The control session is gone; only endings can come.
-                    Err(RecvError::Closed) => match self.ended.recv().await {
-                        Some((key, ending)) => return Input::Ended(key, ending),
+                    // The control session is gone; only what the engine makes can come.
+                    Err(RecvError::Closed) => match self.made.recv().await {
+                        Some(made) => return made,
                         None => unreachable!("a sender is kept beside the receiver"),
                     },
                 },
@@ -130,6 +162,7 @@ impl Work for Requests {
 
     fn happened(&mut self, input: Input, post: &mut Post) {
         match input {
+            Input::Chunk(key, chunk) => self.chunk(&key, chunk, post),
             Input::Ended(key, ending) => self.end(key, ending, post),
             Input::Cancel(id) => {
                 for (key, _) in self.running.iter().filter(|(_, running)| running.address.id.as_ref() == Some(&id)) {
@@ -146,12 +179,12 @@ impl Work for Requests {
             tracing::warn!(%topic, "a retained request is ignored; publish requests without retain, and clear this one with an empty retained message");
             return post.settle(receipt);
         }
-        let Asked { address, request } = request::read(&publish, &self.rules, &mut self.ids);
+        let Asked { address, request, chat } = request::read(&publish, &self.rules, &mut self.ids);
         let fault = match request {
             // Not acknowledged, so delivered again, to the next run or to another of the fleet.
             Ok(_) if self.leaving && receipt.is_some() => return,
             Ok(_) if self.leaving => leaving(),
-            Ok(request) => return self.take(request, address, publish.dup, receipt, post),
+            Ok((key, request)) => return self.take(Taken { key, request, address, chat }, publish.dup, receipt, post),
             Err(fault) => fault,
         };
         let message = Message::fault(&address, fault);

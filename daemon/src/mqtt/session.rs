@@ -22,7 +22,7 @@ pub(super) const OUTGOING_WINDOW: u16 = 512;
 /// A session, as configured.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
-    /// `control`, `infer` or `groups`.
+    /// `control`, `infer`, `chat` or `groups`.
     pub(super) name: &'static str,
     pub(super) filters: Vec<String>,
     /// Unsubscribed on leaving, so that the broker gives the work to others at once.
@@ -56,6 +56,11 @@ impl Common<'_> {
     /// Requests to this node.
     pub(super) fn infer(&self) -> Session {
         self.session("infer", vec![self.topics.infer_filter()], KEPT)
+    }
+
+    /// Talks with this node's language models.
+    pub(super) fn chat(&self) -> Session {
+        self.session("chat", vec![self.topics.chat_filter()], KEPT)
     }
 
     /// Requests to the fleets that this node serves in; none where it serves in none.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// The sessions, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// `control`, `infer` and, where the node serves in a fleet, `groups`.
+    /// `control`, `infer`, `chat` and, where the node serves in a fleet, `groups`.
     pub sessions: BTreeMap<String, SessionStatus>,
 }
 
