@@ -10,11 +10,14 @@ mod cpu;
 pub mod decoder;
 pub mod depthwise;
 pub mod float;
+pub mod grouped;
 pub mod half;
 pub mod image;
 pub mod int4;
 pub mod linear;
+
 mod loops;
+pub mod mapping;
 pub mod memory;
 pub mod pointwise;
 pub mod pool;

@@ -50,6 +50,23 @@ impl Pool {
         }
     }
 
+    /// Runs `f(0)` to `f(tasks - 1)` on at most `threads` threads, the caller among them, and returns when all are done. Each thread takes
+    /// the next task when it is through with one. Panics as in [`Pool::run`].
+    pub fn share(&self, threads: usize, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+        let threads = threads.min(tasks);
+        if threads <= 1 {
+            return (0..tasks).for_each(f);
+        }
+        // Relaxed: the count only deals out numbers.
+        let next = AtomicUsize::new(0);
+        self.run(threads, &|_| {
+            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|task| *task < tasks);
+            while let Some(task) = take() {
+                f(task);
+            }
+        });
+    }
+
     /// Runs `own` on the calling thread while other threads run `f(0)` to `f(others - 1)`; then the caller helps with those
     /// that are left. For work that only the caller may do, such as calling a closure that is not `Sync`. Panics as in [`Pool::run`].
     pub fn run_with(&self, others: usize, f: &(dyn Fn(usize) + Sync), own: &mut dyn FnMut()) {

@@ -58,21 +58,21 @@ impl QuantizedRows {
         self.block
     }
 
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.depth.div_ceil(self.block)
     }
 
-    pub(super) fn values(&self) -> &[i8] {
+    pub(crate) fn values(&self) -> &[i8] {
         &self.values
     }
 
     /// Of block `index`, of each row.
-    pub(super) fn scales(&self, index: usize) -> &[f32] {
+    pub(crate) fn scales(&self, index: usize) -> &[f32] {
         &self.scales[index * self.count..][..self.count]
     }
 
     /// Of block `index`, of each row.
-    pub(super) fn sums(&self, index: usize) -> &[i32] {
+    pub(crate) fn sums(&self, index: usize) -> &[i32] {
         &self.sums[index * self.count..][..self.count]
     }
 
@@ -82,7 +82,7 @@ impl QuantizedRows {
     /// `at` is less than blocks times rows.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
-    pub(super) unsafe fn sum_and_scale(&self, at: usize) -> (i32, f32) {
+    pub(crate) unsafe fn sum_and_scale(&self, at: usize) -> (i32, f32) {
         // SAFETY: by the contract.
         unsafe { (*self.sums.get_unchecked(at), *self.scales.get_unchecked(at)) }
     }

@@ -73,6 +73,6 @@ impl Turn {
             return out.chunks_mut(part.max(1)).enumerate().for_each(|(index, out)| f(index, out));
         }
         let parts: Vec<Mutex<&mut [f32]>> = out.chunks_mut(part.max(1)).map(Mutex::new).collect();
-        self.pool.run(parts.len(), &|index| f(index, &mut parts[index].lock().unwrap_or_else(PoisonError::into_inner)));
+        self.pool.share(self.threads, parts.len(), &|index| f(index, &mut parts[index].lock().unwrap_or_else(PoisonError::into_inner)));
     }
 }

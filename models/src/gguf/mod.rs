@@ -4,6 +4,7 @@
 //! Source: the GGUF specification (versions 2 and 3) in ggml's `docs/gguf.md`.
 
 pub mod format;
+pub(crate) mod groups;
 mod metadata;
 mod reader;
 mod vocabulary;

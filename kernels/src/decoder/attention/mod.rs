@@ -71,8 +71,8 @@ impl Scratch {
 }
 
 /// Attends with the new tokens of a batch, whose keys and values in this layer have been written. Rows are those of the sequences one
-/// after the other: `queries` is `[rows][heads][key_width]`, `out` `[rows][heads][value_width]`. The work is divided over the
-/// threads of `pool`.
+/// after the other: `queries` is `[rows][heads][key_width]`, `out` `[rows][heads][value_width]`. The work is divided over
+/// at most `threads` threads of `pool`.
 ///
 /// # Panics
 /// If lengths do not fit, or a token lies beyond its sequence's pages.
@@ -80,6 +80,7 @@ impl Scratch {
 pub fn attend(
     set: InstructionSet,
     pool: &Pool,
+    threads: usize,
     kv: &KvPool,
     layer: usize,
     attention: &Attention<'_>,
@@ -103,8 +104,8 @@ pub fn attend(
         })
         .collect();
     match &*kv.layer(layer) {
-        Memory::Half(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, batch, &tables, out, scratch),
-        Memory::Single(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, batch, &tables, out, scratch),
+        Memory::Half(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch),
+        Memory::Single(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch),
     }
 }
 
@@ -149,14 +150,15 @@ impl<E: Element> Step<'_, E> {
         self.attention.heads / self.kv.shape().kv_heads
     }
 
-    fn run(&self, pool: &Pool, batch: &[Sequence<'_>], tables: &[Vec<usize>], out: &mut [f32], scratch: &Scratch) {
+    fn run(&self, pool: &Pool, threads: usize, batch: &[Sequence<'_>], tables: &[Vec<usize>], out: &mut [f32], scratch: &Scratch) {
         let units = self.units(batch, tables);
         let target = Target(out.as_mut_ptr());
+        let threads = threads.min(pool.threads());
         // So that few tokens with long contexts have something for each thread.
         let parts: Vec<(usize, usize)> =
             units.iter().enumerate().flat_map(|(unit, of)| of.segments().map(move |segment| (unit, segment))).collect();
-        if pool.threads() == 1 || units.len() >= 2 * pool.threads() || parts.len() == units.len() {
-            pool.run(units.len(), &|task| {
+        if threads <= 1 || units.len() >= 2 * threads || parts.len() == units.len() {
+            pool.share(threads, units.len(), &|task| {
                 let unit = &units[task];
                 scratch.with(|buffers| {
                     let Buffers { total, part, queries, work } = buffers;
@@ -173,7 +175,7 @@ impl<E: Element> Step<'_, E> {
             return;
         }
         let results: Vec<Mutex<Partial>> = parts.iter().map(|_| Mutex::default()).collect();
-        pool.run(parts.len(), &|task| {
+        pool.share(threads, parts.len(), &|task| {
             let (unit, segment) = parts[task];
             scratch.with(|buffers| {
                 let Buffers { part, queries, work, .. } = buffers;

@@ -97,7 +97,7 @@ fn run(set: InstructionSet, threads: usize, case: &Case, sequences: &[Tokens], c
         kv.write(set, 0, &batch, &join(|tokens| &tokens.keys), &join(|tokens| &tokens.values));
         let rows: usize = ranges.iter().map(Range::len).sum();
         let mut out = vec![f32::NAN; rows * case.heads() * case.value_width()];
-        attend(set, &pool, &kv, 0, &attention, &batch, &join(|tokens| &tokens.queries), &mut out, &scratch);
+        attend(set, &pool, pool.threads(), &kv, 0, &attention, &batch, &join(|tokens| &tokens.queries), &mut out, &scratch);
         let mut out = out.as_slice();
         for (range, result) in ranges.iter().zip(&mut results) {
             let (own, others) = out.split_at(range.len() * case.heads() * case.value_width());
@@ -241,5 +241,5 @@ fn heads_that_keys_cannot_be_divided_among_are_refused() {
     let values = Values::Apart(8);
     let kv = KvPool::new(KvShape { layers: 1, kv_heads: 2, key_width: 8, values, pages: 1, element: Held::Half });
     let attention = Attention { heads: 3, scale: 1.0, window: 0, softcap: 0.0, sinks: &[] };
-    attend(InstructionSet::SCALAR, &Pool::new(1), &kv, 0, &attention, &[], &[], &mut [], &Scratch::new());
+    attend(InstructionSet::SCALAR, &Pool::new(1), 1, &kv, 0, &attention, &[], &[], &mut [], &Scratch::new());
 }
