@@ -93,6 +93,7 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.add_filter("tojson", filters::tojson);
         environment.add_filter("string", filters::string);
+        environment.add_test("iterable", filters::is_iterable);
         environment.add_function("raise_exception", raise_exception);
         environment.add_template_owned(NAME, without_generation(source)).map_err(|e| faulty(&e))?;
         Ok(ChatTemplate { environment, tokens })

@@ -407,4 +407,4 @@ fn by_text(vocabulary: &Vocabulary) -> Result<HashMap<&str, u32>, TextError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::text) mod tests;

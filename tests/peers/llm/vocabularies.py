@@ -41,7 +41,7 @@ def main():
         name = path.stem.removeprefix("ggml-vocab-")
         inputs = path.with_name(path.name + ".inp")
         fields = metadata(path)
-        texts = inputs.read_text(encoding="utf-8", newline="").split(SEPARATOR) if inputs.exists() else []
+        texts = inputs.read_bytes().decode().split(SEPARATOR) if inputs.exists() else []
         if texts and texts[-1] in ("", "\n"):
             texts.pop()
         tokens, said = run(program, fields, texts + WIDE)

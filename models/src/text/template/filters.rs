@@ -10,9 +10,11 @@ struct Layout {
     item: String,
     key: String,
     sort: bool,
+    /// What is not ASCII is escaped.
+    ascii: bool,
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)`, as transformers defines it.
+/// `json.dumps` with `indent`, `separators`, `sort_keys` and, unlike Python's own, `ensure_ascii=False`, as transformers defines it.
 pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
     let separators: Option<(String, String)> = match arguments.get::<Option<Value>>("separators")? {
@@ -20,13 +22,13 @@ pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
         _ => None,
     };
     let sort = arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    let _: Option<bool> = arguments.get("ensure_ascii")?;
+    let ascii = arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     arguments.assert_all_used()?;
     // As Python: no blank at the end of an indented line.
     let usual = if indent.is_some() { "," } else { ", " };
     let (item, key) = separators.unwrap_or((usual.into(), ": ".into()));
     let mut text = String::new();
-    dump(value, &Layout { indent, item, key, sort }, 0, &mut text)?;
+    dump(value, &Layout { indent, item, key, sort, ascii }, 0, &mut text)?;
     Ok(Value::from_safe_string(text))
 }
 
@@ -35,7 +37,7 @@ fn dump(value: &Value, layout: &Layout, depth: usize, text: &mut String) -> Resu
         ValueKind::None => text.push_str("null"),
         ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => text.push_str(&number(value)),
-        ValueKind::String => text.push_str(&quoted(value.as_str().unwrap_or_default())),
+        ValueKind::String => text.push_str(&quoted(value.as_str().unwrap_or_default(), layout.ascii)),
         ValueKind::Seq | ValueKind::Iterable => {
             let items = value.try_iter()?.collect::<Vec<Value>>();
             block(['[', ']'], &items, layout, depth, text, |item, text| dump(item, layout, depth + 1, text))?;
@@ -46,7 +48,7 @@ fn dump(value: &Value, layout: &Layout, depth: usize, text: &mut String) -> Resu
                 names.sort();
             }
             block(['{', '}'], &names, layout, depth, text, |name, text| {
-                text.push_str(&quoted(&name.to_string()));
+                text.push_str(&quoted(&name.to_string(), layout.ascii));
                 text.push_str(&layout.key);
                 dump(&value.get_item(name)?, layout, depth + 1, text)
             })?;
@@ -84,7 +86,7 @@ fn block(
 }
 
 /// A string in JSON, with no more escapes than it must have.
-fn quoted(text: &str) -> String {
+fn quoted(text: &str, ascii: bool) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
     for c in text.chars() {
@@ -96,7 +98,11 @@ fn quoted(text: &str) -> String {
             '\t' => json.push_str("\\t"),
             '\u{8}' => json.push_str("\\b"),
             '\u{c}' => json.push_str("\\f"),
-            c if c < ' ' => write!(json, "\\u{:04x}", c as u32).expect("a string takes all that is written"),
+            c if c < ' ' || (ascii && !c.is_ascii()) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(json, "\\u{unit:04x}").expect("a string takes all that is written");
+                }
+            }
             c => json.push(c),
         }
     }
@@ -121,7 +127,7 @@ fn number(value: &Value) -> String {
 }
 
 /// Prints a value as Python's `str` does.
-pub(super) fn print(output: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+pub(super) fn print(output: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     // An undefined value prints nothing, as in Jinja.
     Ok(output.write_str(&text(value))?)
 }
@@ -177,4 +183,9 @@ fn single_quoted(text: &str) -> String {
     }
     quoted.push(quote);
     quoted
+}
+
+/// The test `iterable`: in Python nothing can be had of `None`.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
 }
