@@ -1,6 +1,6 @@
 //! Chat: a job and a pipe of lines. What the pipe does does not depend on the model, so most of it is asked of small ones.
 
-use crate::client::{Options, PATIENCE, Returned, Stage, call, fault, model, proxy, tensor, until};
+use crate::client::{Options, PATIENCE, Returned, Stage, call, fault, hearthctl, model, proxy, tensor, until};
 use anyhow::Context;
 use hearth_api::dbus::JOB_INTERFACE;
 use hearth_api::{FaultBody, FaultKind, Reply};
@@ -84,5 +84,16 @@ async fn a_talk_ends_when_it_is_cancelled_its_pipe_closed_or_its_caller_gone() -
     until("the job goes with its caller", async || Ok(seen.get_property::<String>("State").await.is_err())).await?;
     let body: FaultBody = serde_json::from_str(&lines(pipe).await?[0])?;
     assert_eq!(body.fault.kind, FaultKind::Cancelled);
+    Ok(())
+}
+
+#[tokio::test]
+async fn hearthctl_says_why_a_model_does_not_talk() -> anyhow::Result<()> {
+    let stage = Stage::set().await?;
+    for (model, says) in [("digits", "digits does not talk, its task is classify"), ("llama", "no model is called llama")] {
+        let output = hearthctl(&stage.bus, &["chat", model, "lamp on"])?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(says), "{error}");
+    }
     Ok(())
 }
