@@ -61,6 +61,7 @@ impl Lines {
 async fn write(mut pipe: pipe::Sender, mut queued: mpsc::UnboundedReceiver<Chunk>, patience: Duration) -> io::Result<()> {
     loop {
         let chunk = tokio::select! {
+            biased;
             chunk = queued.recv() => chunk,
             closed = pipe.ready(Interest::ERROR) => return Err(closed.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
         };
