@@ -9,4 +9,5 @@ mod jobs;
 mod others;
 mod peers;
 mod polkit;
+mod talks;
 mod texts;

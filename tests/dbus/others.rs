@@ -24,6 +24,7 @@ async fn busctl_and_gdbus_read_the_interfaces_well() -> anyhow::Result<()> {
     for line in [
         ".Infer method sva{sv} sva{sv} -",
         ".Submit method sva{sv} o -",
+        ".Chat method sva{sv} oh -",
         ".Name property s \"digits\" const",
         ".Licence property s \"MIT OR Apache-2.0\" emits-change",
     ] {

@@ -8,6 +8,7 @@ mod faults;
 mod others;
 mod secure;
 mod state;
+mod talks;
 mod texts;
 
 use hearth_tests::broker::Broker;

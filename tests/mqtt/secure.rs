@@ -45,9 +45,10 @@ fn section(broker: &Broker, lines: &str) -> String {
     format!("[dbus]\nbus = \"none\"\n[mqtt]\nurl = \"mqtts://127.0.0.1:{}\"\nca_file = {:?}\n{lines}", broker.port(), broker.path("ca.pem"))
 }
 
-/// Waits until all three of the daemon's sessions that it should have are subscribed.
+/// Waits until all of the daemon's sessions that it should have are subscribed.
 async fn subscribed(broker: &Broker) -> anyhow::Result<()> {
     broker.logged("Received SUBSCRIBE from hearthd-test-infer", 1).await?;
+    broker.logged("Received SUBSCRIBE from hearthd-test-chat", 1).await?;
     broker.logged("Received SUBSCRIBE from hearthd-test-control", 1).await
 }
 

@@ -53,7 +53,8 @@ pub(super) struct Job {
     dismissed: CancellationToken,
 }
 
-/// Puts the job's object on the bus and follows the request to its end, which is also the last of `lines`.
+/// Puts the job's object on the bus and follows the request to its end. With `lines` the end is the last of them, and the object
+/// goes with it.
 pub(super) async fn start(
     link: &Arc<Link>,
     connection: &Connection,
@@ -81,19 +82,21 @@ pub(super) async fn start(
     tokio::spawn(async move {
         let id = running.id().clone();
         let end = running.end().await;
-        if let Some(lines) = lines {
-            lines.end(match &end {
+        // What its caller has in the pipe need not be kept.
+        let stays = if lines.is_some() { Duration::ZERO } else { KEPT };
+        match lines {
+            Some(lines) => lines.end(match &end {
                 Ok(encoded) => encoded.bytes().clone(),
                 Err(fault) => FaultBody::new(Some(id), Some(model), fault.clone()).to_json().into(),
-            });
+            }),
+            None => kept.keeps(end.as_ref().map_or(0, Encoded::len)),
         }
-        kept.keeps(end.as_ref().map_or(0, Encoded::len));
         progress.send_replace(Progress::Ended(Arc::new(end)));
         // A bus that has gone hears nothing; the job ends all the same.
         if let Err(error) = tell_end(&server, &emitter, kept.caller()).await {
             tracing::debug!(%error, "the end of a job was not told");
         }
-        let _ = tokio::time::timeout(KEPT, dismissed.cancelled()).await;
+        let _ = tokio::time::timeout(stays, dismissed.cancelled()).await;
         if let Err(error) = server.remove::<Job, _>(emitter.path()).await {
             tracing::debug!(%error, "the object of a job was not removed");
         }

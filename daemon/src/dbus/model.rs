@@ -126,7 +126,7 @@ impl Model {
     /// Infer. options: id, priority, timeout_ms (default: the daemon's chat_timeout_ms).
     /// The pipe gives JSON lines: where the request says "stream": true chunks, numbered; then, in any case, the whole reply or
     /// the fault; then it ends. A reader that is 64 KiB behind makes the model wait, and one that takes nothing for 30 s more,
-    /// or closes the pipe, cancels the answer.
+    /// or closes the pipe, cancels the answer. The job is there to cancel by, and goes with its end.
     #[zbus(out_args("job", "pipe"))]
     async fn chat(
         &self,

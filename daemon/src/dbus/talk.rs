@@ -9,7 +9,7 @@ use rustix::pipe::PipeFlags;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
@@ -56,9 +56,16 @@ impl Lines {
     }
 }
 
-/// Writes each line, until there are no more. Fails where the reader has closed the pipe, or leaves it full for `patience`.
+/// Writes each line, until there are no more. Fails where the reader has closed the pipe, even while there is nothing to write, or
+/// leaves it full for `patience`.
 async fn write(mut pipe: pipe::Sender, mut queued: mpsc::UnboundedReceiver<Chunk>, patience: Duration) -> io::Result<()> {
-    while let Some(chunk) = queued.recv().await {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = queued.recv() => chunk,
+            closed = pipe.ready(Interest::ERROR) => return Err(closed.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        };
+        let Some(chunk) = chunk else { return Ok(()) };
         let line = [&chunk.json[..], b"\n"].concat();
         let mut rest = &line[..];
         while !rest.is_empty() {
@@ -66,7 +73,6 @@ async fn write(mut pipe: pipe::Sender, mut queued: mpsc::UnboundedReceiver<Chunk
             rest = &rest[written..];
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -116,7 +122,8 @@ mod tests {
     async fn a_closed_pipe_is_found_out() {
         let (reader, writer, queue, queued, behind) = opened();
         drop(reader);
-        assert!(queue.send(chunk("x", &behind)).is_ok());
+        // Also while the model has nothing to say yet.
         assert_eq!(write(writer, queued, PATIENCE).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(queue.send(chunk("x", &behind)).is_err());
     }
 }

@@ -172,7 +172,8 @@ impl Outbox {
         if !fits(entry, self.max_packet_bytes) {
             let before = entry.message.payload.len();
             let goes = entry.give_way(self.max_packet_bytes);
-            self.payload_bytes = self.payload_bytes - before + entry.message.payload.len();
+            // A chunk stays as it is, and does not count.
+            self.payload_bytes = self.payload_bytes + entry.message.payload.len() - before;
             if !goes {
                 let entry = self.take(number)?;
                 tracing::error!(topic = %entry.message.topic, "a message of {before} bytes is given up: the broker does not take it");
@@ -336,9 +337,14 @@ mod tests {
         assert_eq!(leaving(&mut outbox).len(), 1);
         outbox.disconnected(false);
         assert_eq!(behind.bytes(), 0, "its writer need not wait for a reader that cannot read");
-        outbox.connected(1, None);
+        // One that the broker would not take is left out.
+        outbox.connected(1, Some(200));
+        outbox.chunk(Message::chunk(&address(QoS::AtLeastOnce), vec![b'x'; 300].into()), behind.unread(300));
         assert_eq!(leaving(&mut outbox)[0].payload, "a");
-        assert!(outbox.chunks == 0 && outbox.payload_bytes == 1);
+        outbox.sent(1);
+        assert!(outbox.acknowledged(1).is_some());
+        assert!(matches!(outbox.next(), Some(Next::GivenUp(receipts)) if receipts.is_empty()));
+        assert!(outbox.is_empty() && outbox.chunks == 0 && outbox.payload_bytes == 0 && behind.bytes() == 0);
     }
 
     #[test]

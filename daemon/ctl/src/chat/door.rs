@@ -103,7 +103,7 @@ impl Door {
 fn check(model: &ModelName, installed: &[ModelInfo]) -> anyhow::Result<()> {
     let talking: Vec<&str> = installed.iter().filter(|m| m.task == "chat").map(|m| m.name.as_str()).collect();
     let talking = match talking.as_slice() {
-        [] => "no language model is installed (hearthctl model install)".to_owned(),
+        [] => "no language model is installed (hearthctl model add)".to_owned(),
         names => format!("those that talk: {}", names.join(", ")),
     };
     match installed.iter().find(|m| m.name == *model) {

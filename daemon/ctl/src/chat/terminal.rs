@@ -113,15 +113,17 @@ async fn answer(door: &Door, talk: &mut Talk, question: &str, interrupts: &mut S
     loop {
         let heard = tokio::select! {
             heard = answering.next() => heard,
-            _ = interrupts.recv() => match answering.cancel().await {
-                Ok(()) if !stopped => {
-                    stopped = true;
-                    continue;
+            // Again: whatever the daemon does, nobody waits for it.
+            _ = interrupts.recv() => if stopped {
+                Heard::Failed(CallError::Fault(Fault::cancelled("stopped")))
+            } else {
+                stopped = true;
+                if let Err(error) = answering.cancel().await {
+                    // Its end came first, or nothing comes any more; then it takes a second Ctrl-C.
+                    tracing::debug!(%error, "an answer could not be stopped");
                 }
-                // Again, or not to be stopped: the answer is left alone.
-                Ok(()) => Heard::Failed(CallError::Fault(Fault::cancelled("stopped"))),
-                Err(error) => Heard::Failed(error),
-            },
+                continue;
+            }
         };
         match heard {
             Heard::Chunk(chunk) if !stopped => screen.chunk(&chunk)?,
