@@ -13,6 +13,14 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that is made of others cannot be written.
+    #[error("{}: cannot be written: {source}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A file is not what it should be.
     #[error("{}: {wrong}; {mend}", file.display())]
     Invalid {

@@ -51,8 +51,8 @@
 //! ## normalise = true            #   to length 1
 //! ## output = "last_hidden_state" # where the graph has several
 //! ## kind = "chat"               #   a GGUF file: answers in words
-//! ## context = 4096              #   the most tokens of a conversation; else as trained, 4096 at most
-//! ## cache = 16384               #   tokens kept of all conversations together; else two contexts
+//! ## context = 4096              #   the most tokens of a conversation; else as trained, 4096 at most, and what 256 MiB hold
+//! ## cache = 16384               #   tokens kept of all conversations together; else four contexts, and what 256 MiB hold
 //! ## max_tokens = 512            #   of an answer; else until the context is full
 //! ## temperature = 0.7           #   where a request does not say; 0: always the likeliest token
 //! ## top_p = 0.95

@@ -95,10 +95,10 @@ impl Slot {
         self.serving.as_ref().is_some_and(|serving| *serving.version == *self.installed.version)
     }
 
-    /// What it will take in memory: what it took, or at least what its file does.
+    /// What it will take in memory: what it took, here or in its check, or at least what its file does.
     fn expected_bytes(&self) -> u64 {
-        let file = self.installed.directory.join(&self.installed.manifest.file);
-        self.known_bytes.unwrap_or_else(|| file.metadata().map_or(0, |m| m.len()))
+        let file = || self.installed.directory.join(&self.installed.manifest.file).metadata().map_or(0, |m| m.len());
+        self.known_bytes.or_else(|| hearth_models::check::memory_bytes(&self.installed.directory)).unwrap_or_else(file)
     }
 
     fn describe(&self) -> ModelInfo {

@@ -95,7 +95,7 @@ impl StepLoop {
                 continue;
             }
             let arrived = Instant::now() - (job.queued + job.batched + waiting.in_inbox);
-            let begin = || model.begin(&waiting.request.payload, arrived);
+            let begin = || model.begin(&waiting.request.payload, waiting.request.priority, arrived);
             let talk = catch_unwind(AssertUnwindSafe(begin))
                 .unwrap_or_else(|panic| Err(Fault::model_failed(format!("the request cannot be read: {}", panic_message(&*panic)))));
             match talk {

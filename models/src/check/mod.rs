@@ -53,6 +53,7 @@ pub const REPORT: &str = "check.json";
 struct Kept {
     arithmetic: Arithmetic,
     graph: Option<Graph>,
+    memory_bytes: Option<u64>,
 }
 
 impl Kept {
@@ -65,6 +66,11 @@ impl Kept {
 /// The arithmetic that the check of the version in `directory` found right; without a report the usual one.
 pub(crate) fn arithmetic(directory: &Path) -> Arithmetic {
     Kept::of(directory).arithmetic
+}
+
+/// The memory that the version in `directory` was found to take by its check.
+pub fn memory_bytes(directory: &Path) -> Option<u64> {
+    Kept::of(directory).memory_bytes
 }
 
 /// What the check of the version in `directory` found of its graph.

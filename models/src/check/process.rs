@@ -2,6 +2,7 @@
 
 use super::{Comparison, Limits, Refusal, Report, Samples, compare, samples};
 use crate::{Model, Network};
+use crate::decoder::weights;
 use crate::manifest::{Manifest, Task};
 use crate::network::{Arithmetic, Batching};
 use crate::onnx::Source;
@@ -34,10 +35,12 @@ enum Verdict {
 pub fn run(program: &Path, directory: &Path, limits: &Limits) -> Result<Report, Refusal> {
     let refuse = |reason: String| Refusal { reason };
     let directory = directory.canonicalize().map_err(|e| refuse(format!("{}: cannot be read: {e}", directory.display())))?;
+    // What a language model maps takes address space, and no memory that the system could not have back.
+    let mapped = Manifest::read(&directory).map_or(0, |manifest| weights::mapped_bytes(&directory.join(manifest.file)));
     let mut child = Command::new(program)
         .arg("check-model")
         .arg(&directory)
-        .arg(limits.memory_bytes.to_string())
+        .arg(limits.memory_bytes.saturating_add(mapped).to_string())
         .arg(seconds(limits.cpu).to_string())
         .env_clear()
         .current_dir("/")
@@ -171,7 +174,7 @@ fn check_language(directory: &Path) -> Result<Report, String> {
     let model = Model::load(directory).map_err(|e| e.to_string())?;
     let load_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let language = model.language().ok_or("it is no language model")?;
-    let (cosine, graph) = language.compare(directory)?;
+    let (cosine, graph) = language.compare(directory, model.manifest())?;
     if cosine.is_nan() || cosine < compare::LEAST {
         return Err(format!(
             "its first layer computes otherwise than with plain loops: cosine {cosine:.4}, at least {} is right; this is a fault of the \

@@ -1,6 +1,7 @@
 //! Decoder language models: what one is made of (`spec`, by `families`), its weights (`weights`), the graph that is made of both
 //! (`graph`), and steps of it over a paged cache of keys and values. Tokens in, logits out; it knows no text.
 
+mod describe;
 mod families;
 mod graph;
 mod ops;
@@ -17,13 +18,16 @@ use crate::panics::{aloud, caught};
 use hearth_kernels::decoder::kv::{KvPool, KvShape, Values};
 use hearth_kernels::decoder::rope::{Frequencies, Yarn};
 use hearth_kernels::{InstructionSet, Pool};
-use spec::{DecoderSpec, Scaling};
+pub use spec::DecoderSpec;
+use spec::Scaling;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::TypedOp;
 use tract_onnx::tract_core::plan::eval;
 use turn::Turn;
+pub use weights::Files;
 use weights::Model;
 
 /// How a decoder computes.
@@ -135,21 +139,35 @@ impl Decoder {
     /// Computes the next tokens of some sequences; gives the logits that are wanted, `[rows][vocabulary]`, in the order of the tokens.
     /// `between` is called between two nodes, on the calling thread.
     pub fn run(&self, pieces: &[Piece<'_>], threads: usize, pool: &Arc<Pool>, between: &mut dyn FnMut()) -> Result<Vec<f32>, String> {
+        let mut longest = Duration::ZERO;
+        let logits = self.run_nodes(pieces, threads, pool, &mut |_, took| {
+            longest = longest.max(took);
+            aloud(&mut *between);
+        });
+        self.longest_node_ns.fetch_max(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        logits
+    }
+
+    /// The same; `after` is told each operator and how long it took.
+    fn run_nodes(
+        &self,
+        pieces: &[Piece<'_>],
+        threads: usize,
+        pool: &Arc<Pool>,
+        after: &mut dyn FnMut(&dyn TypedOp, Duration),
+    ) -> Result<Vec<f32>, String> {
         caught(|| {
             let tokens: Vec<i64> = pieces.iter().flat_map(|piece| piece.tokens).map(|token| i64::from(*token)).collect();
             let tokens = tensor1(&tokens).into_tvalue();
             let turn = Arc::new(Turn::new(pool, threads, self.set, &self.kv, &self.frequencies, pieces));
             let mut state = self.plan.spawn().map_err(|e| reason(&e))?;
             state.turn_state.shared.insert(turn);
-            let mut longest = Duration::ZERO;
             let outputs = state.run_plan_with_eval(tvec!(tokens), |context, op_state, node, inputs| {
                 let start = Instant::now();
                 let result = eval(context, op_state, node, inputs);
-                longest = longest.max(start.elapsed());
-                aloud(&mut *between);
+                after(node.op.as_ref(), start.elapsed());
                 result
             });
-            self.longest_node_ns.fetch_max(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
             let outputs = outputs.map_err(|e| reason(&e))?;
             let logits = outputs[0].try_as_plain_ram().and_then(|plain| Ok(plain.as_slice::<f32>()?.to_vec()));
             logits.map_err(|e| reason(&e))

@@ -183,7 +183,7 @@ impl Compute for Linear {
         let mut plain = out.try_as_plain_ram_mut()?;
         let out_rows = plain.as_slice_mut::<f32>()?;
         let parts: Vec<grouped::Part<'_>> = self.parts.iter().map(|(weights, bias)| grouped::Part { weights, bias }).collect();
-        turn.with_scratch(|scratch| grouped::multiply_side_by_side(&turn.pool, turn.threads, &parts, x, accumulate, out_rows, scratch));
+        turn.with_scratch(|scratch| grouped::multiply_side_by_side(turn.set, &turn.pool, turn.threads, &parts, x, accumulate, out_rows, scratch));
         Ok(out)
     }
 

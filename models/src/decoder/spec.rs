@@ -4,6 +4,8 @@
 //! The common form is: embed the tokens; in each layer attention and a feed-forward network, each added to the residual stream, with
 //! RMS norms around them; a last norm, and the head.
 
+use hearth_kernels::decoder::kv::Element;
+
 /// A decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderSpec {
@@ -119,4 +121,16 @@ pub enum Scaling {
 pub struct FeedForwardSpec {
     /// Its inner width.
     pub width: usize,
+}
+
+impl DecoderSpec {
+    /// What the keys and values of a token take, in bytes.
+    pub fn cache_bytes(&self, element: Element) -> usize {
+        let of = |layer: &LayerSpec| layer.attention.kv_heads * (layer.attention.key_width + layer.attention.value_width);
+        let size = match element {
+            Element::Half => 2,
+            Element::Single => 4,
+        };
+        self.layers.iter().map(of).sum::<usize>() * size
+    }
 }

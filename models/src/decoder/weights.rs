@@ -11,7 +11,7 @@ use crate::gguf::groups::Groups;
 use crate::gguf::{Format, Gguf, GgufError, TensorInfo};
 use crate::text::Vocabulary;
 use hearth_api::graph::{Graph, Operator};
-use hearth_kernels::grouped::{Layout, Packer, Weights};
+use hearth_kernels::grouped::{Codes, Element, Layout, PANEL, Packer, Row, Scales, Weights};
 use hearth_kernels::mapping::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,13 @@ fn invalid(path: &Path, error: GgufError) -> LoadError {
     LoadError::invalid(path, error.0, "give a whole GGUF file as llama.cpp's tools write it")
 }
 
+/// What opening this file would map: nothing of one that is no GGUF.
+pub(crate) fn mapped_bytes(path: &Path) -> u64 {
+    let size = |path: &Path| path.metadata().map_or(0, |data| data.len());
+    // The check opens them twice: as they are, and for comparison.
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) { 2 * (size(path) + size(&packed_path(path))) } else { 0 }
+}
+
 fn packed_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ENDING);
@@ -118,16 +125,55 @@ fn plan(gguf: &Gguf, source_bytes: usize) -> Result<Head, GgufError> {
         let bytes = layout.bytes(outputs, depth).and_then(|bytes| start.checked_add(bytes));
         end = bytes.ok_or_else(|| GgufError(format!("its tensor {name} is larger than there can be")))?;
         let (source, format) = (tensor.bytes.clone(), tensor.format.to_string());
-        matrices.insert(name.clone(), Place { format, source, outputs, depth, layout: layout.code(), bytes: start..end });
+        matrices.insert(name.clone(), Place { format, source, outputs, depth, layout: layout.number(), bytes: start..end });
     }
     Ok(Head { source_bytes, matrices })
 }
 
 /// The layout of a format's weights.
 fn layout(format: Format) -> Layout {
-    use hearth_kernels::grouped::{Codes, Scales};
-    const LINEAR: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-    todo!()
+    let grouped = |codes, group, scales, minima| Layout::Grouped { codes, group, scales, minima };
+    match format {
+        Format::F32 => Layout::Plain(Element::Single),
+        Format::F16 => Layout::Plain(Element::Half),
+        Format::BF16 => Layout::Plain(Element::Brain),
+        Format::Q4_0 => grouped(Codes::Signed, 32, Scales::Halves, false),
+        Format::Q4_1 => grouped(Codes::Unsigned, 32, Scales::Halves, true),
+        Format::Q5_0 | Format::Q8_0 => grouped(Codes::Eight, 32, Scales::Halves, false),
+        Format::Q5_1 => grouped(Codes::Eight, 32, Scales::Halves, true),
+        Format::Q2_K => grouped(Codes::Eight, 16, Scales::Products, true),
+        Format::Q3_K | Format::Q6_K => grouped(Codes::Eight, 16, Scales::Products, false),
+        Format::Q4_K => grouped(Codes::Unsigned, 32, Scales::Products, true),
+        Format::Q5_K => grouped(Codes::Eight, 32, Scales::Products, true),
+        Format::IQ4_NL => grouped(Codes::Iq4, 32, Scales::Halves, false),
+        Format::IQ4_XS => grouped(Codes::Iq4, 32, Scales::Products, false),
+        Format::MXFP4 => grouped(Codes::Mxfp4, 32, Scales::Singles, false),
+    }
+}
+
+/// Hands on the panels of a matrix, one after the other.
+fn pack(tensor: &TensorInfo, bytes: &[u8], take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let (depth, format) = (tensor.row(), tensor.format);
+    let row_bytes = depth / format.block() * format.block_bytes();
+    let mut packer = Packer::new(layout(format), depth);
+    let mut groups: Vec<Groups> = (0..PANEL).map(|_| Groups::default()).collect();
+    for rows in bytes.chunks(PANEL * row_bytes.max(1)) {
+        let rows: Vec<&[u8]> = rows.chunks_exact(row_bytes.max(1)).collect();
+        if format.block() == 1 {
+            let rows: Vec<Row<'_>> = rows.iter().map(|floats| Row { floats, ..Row::default() }).collect();
+            take(packer.pack(&rows))?;
+            continue;
+        }
+        groups.iter_mut().zip(&rows).for_each(|(groups, row)| groups.read(format, row));
+        let rows: Vec<Row<'_>> = groups[..rows.len()].iter().map(row).collect();
+        take(packer.pack(&rows))?;
+    }
+    Ok(())
+}
+
+fn row(groups: &Groups) -> Row<'_> {
+    let Groups { codes, scales, factors, singles, minima, minimum_factors } = groups;
+    Row { floats: &[], codes, scales, factors, singles, minima, minimum_factors }
 }
 
 /// Writes the repacked weights of a GGUF beside it. `progress` is told bytes done and bytes in all.
@@ -178,4 +224,93 @@ fn in_order(head: &Head) -> Vec<(&String, &Place)> {
     let mut places: Vec<(&String, &Place)> = head.matrices.iter().collect();
     places.sort_by_key(|(_, place)| place.bytes.start);
     places
+}
+
+impl Files {
+    /// What the file is a model of.
+    pub fn spec(&self) -> Result<DecoderSpec, LoadError> {
+        families::spec(&self.gguf).map_err(|e| invalid(&self.path, e))
+    }
+
+    /// How texts become its tokens.
+    pub(crate) fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
+        self.gguf.metadata.vocabulary().map_err(|e| invalid(&self.path, e))
+    }
+
+    /// Its weights, to make a decoder of.
+    pub fn weights(&self) -> Model<'_> {
+        Model { files: self, used: BTreeSet::new() }
+    }
+
+    /// Its formats, the most frequent first.
+    pub(crate) fn formats(&self) -> Vec<Operator> {
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        self.gguf.tensors.values().for_each(|tensor| *counts.entry(tensor.format.name()).or_default() += 1);
+        let mut formats: Vec<Operator> = counts.into_iter().map(|(name, count)| Operator { name: name.into(), count }).collect();
+        formats.sort_by_key(|format| std::cmp::Reverse(format.count));
+        formats
+    }
+}
+
+/// The weights of a decoder, asked for by their names.
+pub struct Model<'a> {
+    files: &'a Files,
+    used: BTreeSet<String>,
+}
+
+impl Model<'_> {
+    /// Whether there is a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.files.gguf.tensors.contains_key(name)
+    }
+
+    /// A matrix, `[outputs][depth]`.
+    pub(super) fn matrix(&mut self, name: &str, outputs: usize, depth: usize) -> Result<Weights, GgufError> {
+        self.look(name, &[depth, outputs])?;
+        let place = self.files.head.matrices.get(name);
+        let place = place.ok_or_else(|| GgufError(format!("its tensor {name} is no matrix")))?;
+        let layout = Layout::from_number(place.layout).ok_or_else(|| GgufError(format!("its tensor {name} is in an unknown layout")))?;
+        let bytes = self.files.packed.slice(self.files.data + place.bytes.start..self.files.data + place.bytes.end);
+        Ok(Weights::new(layout, outputs, depth, bytes))
+    }
+
+    /// A vector of floats, all of them finite.
+    pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, GgufError> {
+        self.look(name, &[length])?;
+        let tensor = self.files.gguf.tensor(name)?;
+        let mut values = vec![0.0; length];
+        tensor.format.dequantize(&self.files.source[tensor.bytes.clone()], &mut values);
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
+            false => Err(GgufError(format!("its tensor {name} holds values that are no finite numbers"))),
+        }
+    }
+
+    /// A tensor has to be there, of these dimensions.
+    fn look(&mut self, name: &str, wanted: &[usize]) -> Result<(), GgufError> {
+        let found = &self.files.gguf.tensor(name)?.dimensions;
+        let trimmed = |dimensions: &[usize]| {
+            let end = dimensions.iter().rposition(|d| *d != 1).map_or(0, |last| last + 1);
+            dimensions[..end].to_vec()
+        };
+        if trimmed(found) != trimmed(wanted) {
+            return Err(GgufError(format!("its tensor {name} is {found:?}, but its metadata says that it is {wanted:?}")));
+        }
+        self.used.insert(name.into());
+        Ok(())
+    }
+
+    /// Nothing is left that the family's code does not know: it would compute something else than was trained.
+    pub(super) fn all_used(&self) -> Result<(), GgufError> {
+        let left: Vec<&str> = self.files.gguf.tensors.keys().map(String::as_str).filter(|name| !self.used.contains(*name)).take(4).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(GgufError(format!("it has tensors that its architecture does not know: {}; it may be of a newer kind", left.join(", "))))
+    }
+
+    /// Bytes of the matrices.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.head.matrices.values().map(|place| place.bytes.len() as u64).sum()
+    }
 }

@@ -13,22 +13,28 @@ mod tests;
 
 pub use talk::{Progress, Said, Talk};
 
-use crate::decoder::{self, Decoder, Piece};
+use crate::decoder::{self, Decoder, Files, Options, Piece};
 use crate::error::LoadError;
-use crate::manifest::{Chat, Manifest};
-use crate::text::{Template, Tokenizer};
+use crate::manifest::{Chat, Manifest, Task};
+use crate::text::{self, ChatTemplate, Constraints, Specials, TextError, Tokenizer};
 use hearth_api::chat::ChatRequest;
+use hearth_api::graph::Graph;
 use hearth_api::{Answer, Fault, Payload, Priority};
-use hearth_kernels::Pool;
-use pages::Pages;
+use hearth_kernels::{InstructionSet, Pool};
+use pages::{Held, Pages};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use talk::Defaults;
+use std::sync::{Arc, Mutex, OnceLock};
+use serde_json::value::RawValue;
+use std::time::{Duration, Instant, SystemTime};
+use talk::{Defaults, fault};
 
 /// The context where neither the manifest nor the training says less.
 const CONTEXT: usize = 4096;
+/// What keys and values may take where the manifest does not say: a board has other uses for its memory.
+const CACHE_BYTES: usize = 256 << 20;
+/// A context that is made, whatever it takes.
+const LEAST_CONTEXT: usize = 512;
 /// How long the prompts' part of a step should take: so long does another model wait at most for its turn, or little more.
 const STEP: Duration = Duration::from_millis(100);
 /// Tokens of prompts in a step, at least and at most: fewer would waste the kernels' tiles, more gain nothing.
@@ -38,7 +44,9 @@ const PROMPT_TOKENS: (usize, usize) = (16, 256);
 pub struct LanguageModel {
     decoder: Decoder,
     tokenizer: Arc<Tokenizer>,
-    template: Template,
+    template: ChatTemplate,
+    /// For answers that follow a schema: made when the first one is asked for.
+    constraints: OnceLock<Arc<Constraints>>,
     pages: Arc<Mutex<Pages<decoder::Page>>>,
     defaults: Defaults,
     /// What a token of a prompt costs, in nanoseconds; 0 while unknown.
@@ -48,26 +56,26 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// Loads the version in `directory`.
     pub(crate) fn load(directory: &Path, manifest: &Manifest, chat: &Chat) -> Result<LanguageModel, LoadError> {
-        let file = directory.join(&manifest.file);
-        let weights = decoder::weights::open(&file)?;
-        let wrong = |wrong: String| LoadError::invalid(&file, wrong, "give a GGUF as llama.cpp's tools write it");
-        let tokenizer = Tokenizer::new(weights.vocabulary().map_err(|e| wrong(e.to_string()))?).map_err(|e| wrong(e.to_string()))?;
-        let template = Template::new(&tokenizer).map_err(|e| wrong(e.to_string()))?;
-        let spec = weights.spec().map_err(|e| wrong(e.to_string()))?;
-        let context = chat.context.unwrap_or(CONTEXT).min(spec.context);
-        let cache = chat.cache.unwrap_or(2 * context).max(context);
-        let decoder = Decoder::new(&weights, spec, cache, decoder::Options::default()).map_err(wrong)?;
+        let path = directory.join(&manifest.file);
+        let wrong = |error: TextError| LoadError::invalid(&path, error.to_string(), "give a GGUF with its tokenizer and chat template");
+        let files = decoder::weights::open(&path)?;
+        let vocabulary = files.vocabulary()?;
+        let template = ChatTemplate::new(&vocabulary).map_err(wrong)?;
+        let tokenizer = Tokenizer::new(vocabulary).map_err(wrong)?;
+        let (decoder, context) = open_decoder(&path, &files, chat, Options::default())?;
         if decoder.vocabulary() < tokenizer.len() {
-            return Err(wrong(format!("it has {} tokens and weights for {}", tokenizer.len(), decoder.vocabulary())));
+            let says = format!("it has {} tokens and weights for {}", tokenizer.len(), decoder.vocabulary());
+            return Err(LoadError::invalid(&path, says, "give a whole GGUF file as llama.cpp's tools write it"));
         }
         let pages = Pages::new(decoder.take_pages(), decoder::PAGE);
         let defaults = Defaults::new(chat, context);
-        Ok(LanguageModel { decoder, tokenizer: Arc::new(tokenizer), template, pages, defaults, prompt_token_ns: AtomicU64::new(0) })
+        let (tokenizer, constraints) = (Arc::new(tokenizer), OnceLock::new());
+        Ok(LanguageModel { decoder, tokenizer, template, constraints, pages, defaults, prompt_token_ns: AtomicU64::new(0) })
     }
 
     /// Memory it holds, in bytes: weights, and keys and values of its whole cache.
     pub fn memory_bytes(&self) -> u64 {
-        self.decoder.memory_bytes() + self.tokenizer.memory_bytes()
+        self.decoder.memory_bytes()
     }
 
     /// The longest node of a step so far: how long something urgent may have to wait for it.
@@ -86,18 +94,41 @@ impl LanguageModel {
     /// A request that is no chat, that the model's template refuses, or that leaves no room for an answer in the context.
     pub fn begin(&self, payload: &Payload, priority: Priority, arrived: Instant) -> Result<Talk, Fault> {
         let request = ChatRequest::parse(payload)?;
-        let messages = self.defaults.messages(&request);
-        let text = self
-            .template
-            .render(&messages, &request.tools, &request.chat_template_kwargs)
-            .map_err(|error| Fault::bad_request(format!("the model's chat template: {error}")))?;
-        let prompt = self.tokenizer.encode_prompt(&text);
+        let prompt = self.prompt(&request).map_err(|error| fault(&error))?;
         let (tokens, context) = (prompt.len(), self.defaults.context);
-        if tokens >= context {
+        if tokens == 0 || tokens >= context {
             let says = format!("the conversation has {tokens} tokens, and {context} are the most that this model takes, its answer included");
             return Err(Fault::too_large(says).with_limit("context_tokens", context as u64));
         }
-        Talk::new(&self.tokenizer, &self.pages, &self.defaults, request, prompt, priority, arrived)
+        let constraints = || self.constraints();
+        let talk = Talk::new(&self.tokenizer, &constraints, &self.pages, &self.defaults, request, prompt, (priority, arrived));
+        talk.map_err(|error| fault(&error))
+    }
+
+    /// The tokens of a conversation, up to where the answer begins.
+    fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, TextError> {
+        fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, TextError> {
+            serde_json::value::to_raw_value(value).map_err(|error| TextError::Request(error.to_string()))
+        }
+        let messages = raw(&self.defaults.messages(request))?;
+        let tools = if request.tools.is_empty() { None } else { Some(raw(&request.tools)?) };
+        let variables = if request.chat_template_kwargs.is_empty() { None } else { Some(raw(&request.chat_template_kwargs)?) };
+        let text = self.template.render(&text::Chat {
+            messages: &messages,
+            tools: tools.as_deref(),
+            variables: variables.as_deref(),
+            add_generation_prompt: true,
+            now: SystemTime::now(),
+        })?;
+        Ok(self.tokenizer.encode_prompt(&text, Specials::Parse))
+    }
+
+    fn constraints(&self) -> Result<Arc<Constraints>, TextError> {
+        if let Some(made) = self.constraints.get() {
+            return Ok(made.clone());
+        }
+        let made = Arc::new(Constraints::new(self.tokenizer.clone())?);
+        Ok(self.constraints.get_or_init(|| made).clone())
     }
 
     /// Takes conversations a step further: those of `riders`, the oldest first, on at most `threads` threads of `pool`. `others` are
@@ -155,6 +186,27 @@ impl LanguageModel {
         answers.into_iter().map(|answer| answer.expect("each is over")).collect()
     }
 
+    /// The first layer's answers to a few tokens by these kernels held against those by plain loops, as a cosine; and what runs.
+    pub(crate) fn compare(&self, directory: &Path, manifest: &Manifest) -> Result<(f64, Graph), String> {
+        let Task::Chat(chat) = &manifest.task else { return Err("it is no language model".into()) };
+        let path = directory.join(&manifest.file);
+        let files = decoder::weights::open(&path).map_err(|e| e.to_string())?;
+        let pool = Arc::new(Pool::new(1));
+        let tokens: Vec<u32> = (1..=4).map(|at| (at * self.tokenizer.len() / 5) as u32).collect();
+        let logits = |set: InstructionSet| {
+            let options = Options { set, layers: 1, ..Options::default() };
+            let (decoder, _) = open_decoder(&path, &files, chat, options).map_err(|e| e.to_string())?;
+            let piece = Piece { tokens: &tokens, start: 0, pages: &decoder.take_pages(), logits: decoder::Logits::Last };
+            decoder.run(&[piece], 1, &pool, &mut || ())
+        };
+        let (ours, plain) = (logits(InstructionSet::best())?, logits(InstructionSet::SCALAR)?);
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let cosine = product(&ours, &plain) / (product(&ours, &ours) * product(&plain, &plain)).sqrt();
+        let mut held = Held::new(&self.pages);
+        held.grow(1);
+        Ok((cosine, self.decoder.describe(&files, held.pages())?))
+    }
+
     /// How many tokens of each rider are computed in this step; their pages are taken.
     fn share(&self, riders: &mut [&mut Talk], others: &mut [&mut Talk]) -> Vec<usize> {
         let mut prompt_tokens = self.prompt_tokens();
@@ -207,4 +259,15 @@ fn make_room(talk: &mut Talk, count: usize, younger: &mut [&mut Talk], others: &
         }
         victim.set_aside();
     }
+}
+
+/// The decoder of a file with the cache that a manifest asks for, and the most tokens of a conversation.
+fn open_decoder(path: &Path, files: &Files, chat: &Chat, options: Options) -> Result<(Decoder, usize), LoadError> {
+    let spec = files.spec()?;
+    let affordable = (CACHE_BYTES / spec.cache_bytes(options.element)).max(LEAST_CONTEXT);
+    let context = chat.context.unwrap_or(CONTEXT.min(affordable)).min(spec.context);
+    let cache = chat.cache.unwrap_or(affordable.min(4 * context)).max(context);
+    let decoder = Decoder::new(&mut files.weights(), &spec, cache, options);
+    let decoder = decoder.map_err(|wrong| LoadError::invalid(path, wrong, "give a whole GGUF file as llama.cpp's tools write it"))?;
+    Ok((decoder, context))
 }

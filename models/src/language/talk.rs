@@ -3,7 +3,7 @@
 use super::pages::{Held, Pages};
 use crate::decoder::{self, Piece};
 use crate::manifest;
-use crate::text::{Constraint, Detokenizer, Logits, Sampler, Settings, Stops, Tokenizer};
+use crate::text::{Constraint, Constraints, Finish, Output, Sampler, Sampling, TextError, Tokenizer};
 use hearth_api::chat::{
     Chat, ChatObject, ChatRequest, Choice, FinishReason, Logprobs, Message, ResponseFormat, Role, Speed, TokenLogprob, TopLogprob, Usage,
 };
@@ -52,17 +52,13 @@ pub struct Talk {
     cached: usize,
     looked: bool,
     held: Held<decoder::Page>,
-    /// The answer has at most so many tokens.
-    most: usize,
     sampler: Sampler,
     constraint: Option<Constraint>,
-    stops: Stops,
-    detokenizer: Detokenizer,
+    output: Output,
     text: String,
     /// Of tokens whose text is held back.
     unsaid: Vec<TokenLogprob>,
     logprobs: Option<Vec<TokenLogprob>>,
-    top_logprobs: usize,
     streams: bool,
     priority: Priority,
     arrived: Instant,
@@ -92,21 +88,20 @@ pub enum Progress {
 impl Talk {
     pub(super) fn new(
         tokenizer: &Arc<Tokenizer>,
+        constraints: &dyn Fn() -> Result<Arc<Constraints>, TextError>,
         pages: &Arc<Mutex<Pages<decoder::Page>>>,
         defaults: &Defaults,
         request: ChatRequest,
         prompt: Vec<u32>,
-        priority: Priority,
-        arrived: Instant,
-    ) -> Result<Talk, Fault> {
+        begun: (Priority, Instant),
+    ) -> Result<Talk, TextError> {
         let constraint = match &request.response_format {
             ResponseFormat::Text => None,
-            ResponseFormat::JsonObject => Some(Constraint::json_object(tokenizer)),
-            ResponseFormat::JsonSchema(schema) => Some(Constraint::json_schema(tokenizer, schema)),
+            ResponseFormat::JsonObject => Some(constraints()?.json_object()?),
+            ResponseFormat::JsonSchema(schema) => Some(constraints()?.json_schema(schema)?),
         };
-        let constraint = constraint.transpose().map_err(|error| Fault::bad_request(format!("response_format: {error}")))?;
         let asked = &request.sampling;
-        let settings = Settings {
+        let mut sampler = Sampler::new(Sampling {
             temperature: asked.temperature.unwrap_or(defaults.temperature),
             top_k: asked.top_k.unwrap_or(0) as usize,
             top_p: asked.top_p.unwrap_or(defaults.top_p),
@@ -116,8 +111,12 @@ impl Talk {
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
             // Without a seed each answer is another: when it came is as good as any.
             seed: asked.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)),
-        };
+            log_probabilities: request.logprobs.map(|count| count as usize),
+            ..Sampling::default()
+        })?;
+        sampler.see(&prompt);
         let room = defaults.context - prompt.len();
+        let most = request.max_tokens.map_or(defaults.max_tokens, |tokens| tokens as usize).min(room);
         Ok(Talk {
             tokenizer: tokenizer.clone(),
             prompt: prompt.len(),
@@ -126,18 +125,15 @@ impl Talk {
             cached: 0,
             looked: false,
             held: Held::new(pages),
-            most: request.max_tokens.map_or(defaults.max_tokens, |tokens| tokens as usize).min(room),
-            sampler: Sampler::new(settings),
+            sampler,
             constraint,
-            stops: Stops::new(&request.stop),
-            detokenizer: Detokenizer::default(),
+            output: Output::new(request.stop, most)?,
             text: String::new(),
             unsaid: Vec::new(),
             logprobs: request.logprobs.map(|_| Vec::new()),
-            top_logprobs: request.logprobs.unwrap_or(0) as usize,
             streams: request.stream,
-            priority,
-            arrived,
+            priority: begun.0,
+            arrived: begun.1,
             first: None,
         })
     }
@@ -207,70 +203,48 @@ impl Talk {
 
     /// Chooses the next token by the logits after the last one.
     pub(super) fn speak(&mut self, logits: &[f32]) -> Progress {
-        let mask = match self.constraint.as_mut().map(Constraint::mask).transpose() {
-            Ok(mask) => mask,
-            Err(error) => return Progress::Failed(Fault::bad_request(format!("response_format: {error}"))),
-        };
-        let logits = Logits { values: &logits[..self.tokenizer.len()], allowed: mask.as_ref() };
-        let (prompt, answer) = self.tokens.split_at(self.prompt);
-        let chosen = match self.sampler.choose(&logits, prompt, answer, self.logprobs.is_some().then_some(self.top_logprobs)) {
-            Ok(chosen) => chosen,
-            Err(error) => return Progress::Failed(Fault::model_failed(error.to_string())),
-        };
+        match self.choose(logits) {
+            Ok((said, None)) => {
+                let logprobs = if said.is_empty() { Vec::new() } else { std::mem::take(&mut self.unsaid) };
+                Progress::Going(Said { text: said, logprobs })
+            }
+            Ok((said, Some(finish))) => self.over(said, finish),
+            Err(error) => Progress::Failed(fault(&error)),
+        }
+    }
+
+    /// The text that is certain by now, and why there is no more.
+    fn choose(&mut self, logits: &[f32]) -> Result<(String, Option<Finish>), TextError> {
+        let mask = self.constraint.as_mut().map(Constraint::mask).transpose()?;
+        let chosen = self.sampler.sample(&logits[..self.tokenizer.len()], mask.as_ref())?;
         self.first.get_or_insert_with(Instant::now);
-        if let Some(constraint) = &mut self.constraint
-            && let Err(error) = constraint.accept(chosen.token)
-        {
-            return Progress::Failed(Fault::model_failed(format!("response_format: {error}")));
-        }
-        self.tokens.push(chosen.token);
-        if self.tokenizer.ends(chosen.token) {
-            return self.over(FinishReason::Stop);
-        }
-        let bytes = self.tokenizer.bytes_of(chosen.token);
-        if let Some(logprobs) = &mut self.logprobs {
+        self.tokens.push(chosen.id);
+        let ends = self.tokenizer.ends(chosen.id);
+        if let (Some(logprobs), Some(logprob), false) = (&mut self.logprobs, chosen.log_probability, ends) {
             let named = |token: u32, logprob: f32| {
                 let bytes = self.tokenizer.bytes_of(token).to_vec();
                 TopLogprob { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes }
             };
-            let TopLogprob { token, logprob, bytes } = named(chosen.token, chosen.logprob);
-            let top_logprobs = chosen.top.iter().map(|(token, logprob)| named(*token, *logprob)).collect();
+            let TopLogprob { token, logprob, bytes } = named(chosen.id, logprob);
+            let top_logprobs = chosen.top.iter().map(|top| named(top.id, top.log_probability)).collect();
             let one = TokenLogprob { token, logprob, bytes, top_logprobs };
             self.unsaid.push(one.clone());
             logprobs.push(one);
         }
-        let text = self.detokenizer.push(bytes);
-        let (said, stopped) = self.stops.push(&text);
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| !ends) {
+            constraint.accept(chosen.id)?;
+        }
+        let said = self.output.push(&self.tokenizer, chosen.id);
         self.text.push_str(&said);
-        if stopped {
-            return self.over_with(said, FinishReason::Stop);
-        }
-        let done = self.constraint.as_ref().is_some_and(Constraint::is_over);
-        if done || self.tokens.len() - self.prompt >= self.most {
-            let reason = if done { FinishReason::Stop } else { FinishReason::Length };
-            let rest = self.rest();
-            return self.over_with(said + &rest, reason);
-        }
-        let logprobs = if said.is_empty() { Vec::new() } else { std::mem::take(&mut self.unsaid) };
-        Progress::Going(Said { text: said, logprobs })
+        let complete = self.constraint.as_ref().is_some_and(Constraint::is_over).then_some(Finish::Stop);
+        Ok((said, self.output.finish().or(complete)))
     }
 
-    /// What was held back, and is part of the answer after all.
-    fn rest(&mut self) -> String {
-        let (mut rest, stopped) = self.stops.push(&self.detokenizer.finish());
-        if !stopped {
-            rest.push_str(&self.stops.finish());
-        }
-        self.text.push_str(&rest);
-        rest
-    }
-
-    fn over(&mut self, reason: FinishReason) -> Progress {
-        let rest = self.rest();
-        self.over_with(rest, reason)
-    }
-
-    fn over_with(&mut self, said: String, finish_reason: FinishReason) -> Progress {
+    fn over(&mut self, said: String, finish: Finish) -> Progress {
+        let finish_reason = match finish {
+            Finish::Stop => FinishReason::Stop,
+            Finish::Length => FinishReason::Length,
+        };
         let now = Instant::now();
         let answer = (self.tokens.len() - self.prompt) as u32;
         let first = self.first.unwrap_or(now);
@@ -293,5 +267,13 @@ impl Talk {
         };
         self.set_aside();
         Progress::Over(Said { text: said, logprobs: std::mem::take(&mut self.unsaid) }, Box::new(chat))
+    }
+}
+
+/// What a caller is told of an error in the words of texts.
+pub(super) fn fault(error: &TextError) -> Fault {
+    match error {
+        TextError::Request(_) => Fault::bad_request(error.to_string()),
+        _ => Fault::model_failed(error.to_string()),
     }
 }

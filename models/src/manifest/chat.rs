@@ -11,10 +11,12 @@ const TOKENS: RangeInclusive<usize> = 16..=1 << 24;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Chat {
-    /// The most tokens of a conversation, what was said and the answer together. Left out: as the model was trained, 4096 at most.
+    /// The most tokens of a conversation, what was said and the answer together. Left out: as the model was trained, 4096 at most,
+    /// and what 256 MiB hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
-    /// Tokens whose keys and values are kept in memory, of all conversations together. Left out: two contexts.
+    /// Tokens whose keys and values are kept in memory, of all conversations together. Left out: four contexts,
+    /// and what 256 MiB hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<usize>,
     /// The most tokens of an answer. Left out: until the context is full.

@@ -3,7 +3,8 @@
 use super::files::{Staging, disk, sync};
 use super::{Installed, STAGING, Store, StoreError, huggingface};
 use crate::check::Refusal;
-use crate::manifest::{self, Manifest};
+use crate::decoder::weights;
+use crate::manifest::{self, Manifest, Task};
 use hearth_api::ModelName;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -38,6 +39,9 @@ impl Store {
         let manifest = fill(staging.path(), source)?;
         manifest.verify(staging.path())?;
         if look(&self.folder(&manifest.name).join(&manifest.version), &manifest, staging.path())? != Place::Taken {
+            if matches!(manifest.task, Task::Chat(_)) {
+                weights::repack(&staging.path().join(&manifest.file), &mut |_, _| ())?;
+            }
             check(staging.path()).map_err(StoreError::Refused)?;
             self.commit(&manifest, staging)?;
         }
