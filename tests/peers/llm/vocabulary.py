@@ -61,7 +61,9 @@ LLAMA3 = Kind(
 )
 QWEN = Kind("qwen2", _QWEN_SPECIALS, "<|endoftext|>", "<|im_end|>", "<|endoftext|>", False, _chatml("<|im_start|>", "<|im_end|>"))
 QWEN3 = Kind("qwen2", (*_QWEN_SPECIALS, *_THINK), "<|endoftext|>", "<|im_end|>", "<|endoftext|>", False, QWEN.template)
-R1_QWEN = Kind("deepseek-r1-qwen", _R1_SPECIALS, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜end▁of▁sentence｜>", True, _R1_TEMPLATE)
+R1_QWEN = Kind(
+    "deepseek-r1-qwen", _R1_SPECIALS, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜end▁of▁sentence｜>", True, _R1_TEMPLATE
+)
 R1_LLAMA = Kind("llama-bpe", _R1_SPECIALS, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜end▁of▁sentence｜>", True, _R1_TEMPLATE)
 OLMO2 = Kind("dbrx", (("<|endoftext|>", CONTROL), ("<|pad|>", CONTROL)), "<|endoftext|>", "<|endoftext|>", "<|pad|>", False, _OLMO_TEMPLATE)
 
