@@ -1,5 +1,6 @@
 //! The vectors with AVX2, FMA and F16C.
 
+use super::partial::{Partial, Weigh};
 use super::products::{Element, Kernel, Product, Vector, multiply};
 use std::arch::x86_64::*;
 
@@ -10,6 +11,12 @@ impl Kernel for Fma {
     unsafe fn multiply<E: Element>(product: &mut Product<'_, E>) {
         // SAFETY: by the contract.
         unsafe { multiply::<__m256, E>(product) };
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn weigh(partial: &mut Partial, page: Weigh<'_>) {
+        // SAFETY: by the contract.
+        unsafe { partial.weigh_with::<__m256, true>(page) };
     }
 }
 
@@ -42,5 +49,17 @@ impl Vector for __m256 {
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(a, b, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(self, other) }
     }
 }

@@ -7,8 +7,9 @@
 //! the [`SEGMENT`] pages of a segment one after the other, and the segments of a sequence likewise. Rows of a block run over
 //! a page together and a page's masked tokens are left out; both change nothing for a row.
 //!
-//! Instruction sets differ in the last bits. With keys and values held as [`Element::Single`](super::kv::Element::Single), a result is
-//! within `1e-5 * max |value| * (1 + max |score|)` of the exact one, for widths to 1024 and 100,000 tokens.
+//! Instruction sets differ in the last bits. With `u = 2^-24`, `n` tokens, keys of `width` and `S` the largest
+//! `scale * sum |query| |key|` of a token, a result is within `((2 width + 8) S + n / 64 + 200) u * max |value|` of the exact one for
+//! the keys and values that are held; a softcap adds `1e-6 * softcap * max |value|`.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -31,7 +32,7 @@ use std::sync::{Mutex, PoisonError};
 pub const SEGMENT: usize = 8;
 
 /// Rows of a block, about: queries, scores and results of a block stay in the second-level cache.
-const ROWS: usize = 48;
+const ROWS: usize = 64;
 
 /// Up to so many rows read halves as they are; for more, a page is made `f32` first.
 const DIRECT_ROWS: usize = 8;

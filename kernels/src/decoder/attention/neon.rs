@@ -1,5 +1,6 @@
 //! The vectors with NEON: two registers each.
 
+use super::partial::{Partial, Weigh};
 use super::products::{Element, Kernel, Product, Vector, multiply};
 use std::arch::aarch64::*;
 
@@ -10,6 +11,12 @@ impl Kernel for Neon {
     unsafe fn multiply<E: Element>(product: &mut Product<'_, E>) {
         // SAFETY: by the contract.
         unsafe { multiply::<Pair, E>(product) };
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn weigh(partial: &mut Partial, page: Weigh<'_>) {
+        // SAFETY: by the contract.
+        unsafe { partial.weigh_with::<Pair, true>(page) };
     }
 }
 
@@ -52,5 +59,20 @@ impl Vector for Pair {
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         // SAFETY: see above.
         unsafe { Pair(vfmaq_f32(self.0, a.0, b.0), vfmaq_f32(self.1, a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Pair(vaddq_f32(self.0, other.0), vaddq_f32(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let is_larger = [vcgtq_f32(self.0, other.0), vcgtq_f32(self.1, other.1)];
+            Pair(vbslq_f32(is_larger[0], self.0, other.0), vbslq_f32(is_larger[1], self.1, other.1))
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Softmax that goes along: what some tokens have given to each row, and how more are joined.
 
+use super::products::{Kernel, Vector, Visit, with_kernel};
 use crate::InstructionSet;
 use crate::decoder::kv::{LANES, PAGE};
 use crate::loops::{Loop, run};
-use crate::pointwise::{exp, fold, multiply_add, tanh};
+use crate::pointwise::{exp, multiply_add, tanh};
 use std::ops::Range;
 
 /// What some tokens have given to the rows of a unit.
@@ -43,39 +44,51 @@ impl Partial {
     /// Makes the scores of a page weights, and joins them to the sums of weights. The values are the caller's to add.
     pub(super) fn weigh(&mut self, set: InstructionSet, page: Weigh<'_>) {
         struct Work<'a>(&'a mut Partial, Weigh<'a>);
-        impl Loop for Work<'_> {
-            #[inline(always)]
-            fn run<const FUSED: bool>(self) {
-                let Work(partial, Weigh { scores, slots, tokens, group, softcap }) = self;
-                for row in tokens.start * group..tokens.end * group {
-                    if let Some(scores) = scores[row * PAGE..].first_chunk_mut::<PAGE>() {
-                        partial.weigh_row::<FUSED>(row, scores, &slots[row / group], softcap);
-                    }
-                }
+        impl Visit for Work<'_> {
+            fn visit<K: Kernel>(self) {
+                // SAFETY: the CPU has the instructions.
+                unsafe { K::weigh(self.0, self.1) };
             }
         }
-        run(set, Work(self, page));
+        with_kernel(set, Work(self, page));
     }
 
+    /// [`Partial::weigh`] with the vectors of an instruction set.
+    ///
+    /// # Safety
+    /// The CPU has the vector's instructions.
     #[inline(always)]
-    fn weigh_row<const FUSED: bool>(&mut self, row: usize, scores: &mut [f32; PAGE], slots: &Range<usize>, softcap: f32) {
+    pub(super) unsafe fn weigh_with<V: Vector, const FUSED: bool>(&mut self, page: Weigh<'_>) {
+        let Weigh { scores, slots, tokens, group, softcap } = page;
+        let rows = tokens.start * group..tokens.end * group;
+        let scores = &mut scores[rows.start * PAGE..rows.end * PAGE];
         if softcap != 0.0 {
             for score in &mut *scores {
                 *score = softcap * tanh::<FUSED>(*score / softcap);
             }
         }
-        // What lies outside may be anything.
-        scores[..slots.start].fill(f32::NEG_INFINITY);
-        scores[slots.end..].fill(f32::NEG_INFINITY);
-        let before = self.maxima[row];
-        let largest = fold(scores, before, |score| score, |largest, score| if score > largest { score } else { largest });
-        for score in &mut *scores {
-            *score = exp::<FUSED>(*score - largest);
+        let (maxima, factors) = (&mut self.maxima[rows.clone()], &mut self.factors[rows.clone()]);
+        let pages = scores.as_chunks_mut::<PAGE>().0;
+        for ((row, scores), (maximum, factor)) in pages.iter_mut().enumerate().zip(maxima.iter_mut().zip(&mut *factors)) {
+            let slots = &slots[tokens.start + row / group];
+            // What lies outside may be anything.
+            scores[..slots.start].fill(f32::NEG_INFINITY);
+            scores[slots.end..].fill(f32::NEG_INFINITY);
+            // SAFETY: by the contract.
+            let largest = unsafe { join::<V>(scores, V::larger, |a, b| if a > b { a } else { b }) };
+            let largest = if largest > *maximum { largest } else { *maximum };
+            for score in scores {
+                *score -= largest;
+            }
+            *factor = *maximum - largest;
+            *maximum = largest;
         }
-        let sum = fold(scores, 0.0, |weight| weight, |sum, weight| sum + weight);
-        let factor = exp::<FUSED>(before - largest);
-        self.sums[row] = multiply_add::<FUSED>(self.sums[row], factor, sum);
-        (self.maxima[row], self.factors[row]) = (largest, factor);
+        exp_each::<FUSED>(scores);
+        exp_each::<FUSED>(factors);
+        for ((sum, scores), factor) in self.sums[rows].iter_mut().zip(scores.as_chunks::<PAGE>().0).zip(factors) {
+            // SAFETY: by the contract.
+            *sum = *sum * *factor + unsafe { join::<V>(scores, V::add, |a, b| a + b) };
+        }
     }
 
     /// Joins what later tokens gave.
@@ -143,6 +156,31 @@ impl Partial {
             *out = value * factor;
         }
     }
+}
+
+/// `e^x` of each value.
+#[inline(always)]
+fn exp_each<const FUSED: bool>(values: &mut [f32]) {
+    for value in values {
+        *value = exp::<FUSED>(*value);
+    }
+}
+
+/// Joins all values of a page: vectors, then their lanes.
+///
+/// # Safety
+/// The CPU has the vector's instructions.
+#[inline(always)]
+unsafe fn join<V: Vector>(values: &[f32; PAGE], vectors: unsafe fn(V, V) -> V, lanes: fn(f32, f32) -> f32) -> f32 {
+    const { assert!(PAGE == 4 * LANES) };
+    let mut parts = [0.0; LANES];
+    // SAFETY: by the contract; there are four vectors of values, and one of parts.
+    unsafe {
+        let load = |vector: usize| V::load(values.as_ptr().add(vector * LANES));
+        vectors(vectors(load(0), load(1)), vectors(load(2), load(3))).store(parts.as_mut_ptr());
+    }
+    let [a, b, c, d, e, f, g, h] = parts;
+    lanes(lanes(lanes(a, e), lanes(b, f)), lanes(lanes(c, g), lanes(d, h)))
 }
 
 /// The scores of a page.

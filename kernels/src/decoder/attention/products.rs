@@ -4,6 +4,7 @@
 use super::avx2::Fma;
 #[cfg(target_arch = "aarch64")]
 use super::neon::Neon;
+use super::partial::{Partial, Weigh};
 use super::scalar::Scalar;
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -37,23 +38,21 @@ impl<E: Element> Product<'_, E> {
     ///
     /// # Panics
     /// If there is nothing to compute, or a slice is too short.
-    pub(super) fn run(mut self, set: InstructionSet) {
+    pub(super) fn run(self, set: InstructionSet) {
         let Product { rows, block, count, depth, weights, columns, factors, ref out } = self;
         assert!(count > 0 && depth > 0 && columns.is_multiple_of(LANES), "attention: no product {count} x {depth} x {columns}");
         let last = (depth - 1) / PAGE * block + (count - 1) * PAGE + (depth - 1) % PAGE;
         assert!(depth <= PAGE || block >= count * PAGE, "attention: parts of the depth overlap");
         assert!(last < rows.len() && depth * columns <= weights.len(), "attention: an operand is too short");
         assert!(count * columns <= out.len() && (factors.is_empty() || count <= factors.len()), "attention: the target is too short");
-        // SAFETY: the slices are long enough, and the CPU has the instructions: those of its set, or what was just detected.
-        unsafe {
-            match set.0 {
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx2(_) if is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") => Fma::multiply(&mut self),
-                #[cfg(target_arch = "aarch64")]
-                Kind::Neon(_) => Neon::multiply(&mut self),
-                _ => Scalar::multiply(&mut self),
-            }
-        }
+        with_kernel(set, self);
+    }
+}
+
+impl<E: Element> Visit for Product<'_, E> {
+    fn visit<K: Kernel>(mut self) {
+        // SAFETY: `run` has checked the slices, and the CPU has the instructions.
+        unsafe { K::multiply(&mut self) };
     }
 }
 
@@ -104,13 +103,38 @@ pub(super) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `a * b + self`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    /// The larger one of each lane; if one is NaN, `other`'s.
+    unsafe fn larger(self, other: Self) -> Self;
 }
 
-/// The product of one instruction set.
+/// The loops of one instruction set.
 pub(super) trait Kernel {
     /// # Safety
     /// The CPU has the instructions; the product's slices are long enough, as [`Product::run`] checks.
     unsafe fn multiply<E: Element>(product: &mut Product<'_, E>);
+
+    /// See [`Partial::weigh`].
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn weigh(partial: &mut Partial, page: Weigh<'_>);
+}
+
+/// What is done with the loops of an instruction set.
+pub(super) trait Visit {
+    fn visit<K: Kernel>(self);
+}
+
+/// Calls `visitor` with the loops for `set`: the CPU has their instructions, those of the set or what was just detected.
+pub(super) fn with_kernel(set: InstructionSet, visitor: impl Visit) {
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(_) if is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") => visitor.visit::<Fma>(),
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon(_) => visitor.visit::<Neon>(),
+        _ => visitor.visit::<Scalar>(),
+    }
 }
 
 /// See [`Kernel::multiply`]. Tiles have about as many sums as an instruction set has registers for: enough that none waits.
@@ -127,9 +151,11 @@ pub(super) unsafe fn multiply<V: Vector, E: Element>(product: &mut Product<'_, E
                 1 => columns::<V, E, 1, 4>(product, row),
                 2 => columns::<V, E, 2, 4>(product, row),
                 3 => columns::<V, E, 3, 4>(product, row),
-                // Not 6 and then 1 or 2, which would wait.
-                4 | 7 | 8 => columns::<V, E, 4, 2>(product, row),
+                4 => columns::<V, E, 4, 2>(product, row),
                 5 => columns::<V, E, 5, 2>(product, row),
+                // Not 6 and then 1 or 2, which would wait and widen the weights again.
+                7 => columns::<V, E, 7, 1>(product, row),
+                8 => columns::<V, E, 8, 1>(product, row),
                 _ => columns::<V, E, 6, 2>(product, row),
             }
         };

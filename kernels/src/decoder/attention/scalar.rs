@@ -1,8 +1,10 @@
 //! The vectors in portable code: the reference.
 
+use super::partial::{Partial, Weigh};
 use super::products::{Element, Kernel, Product, Vector, multiply};
 use crate::decoder::kv::LANES;
 use crate::half::to_f32;
+use crate::pointwise::PLAIN_FUSED;
 
 pub(super) struct Scalar;
 
@@ -10,6 +12,11 @@ impl Kernel for Scalar {
     unsafe fn multiply<E: Element>(product: &mut Product<'_, E>) {
         // SAFETY: by the contract.
         unsafe { multiply::<[f32; LANES], E>(product) };
+    }
+
+    unsafe fn weigh(partial: &mut Partial, page: Weigh<'_>) {
+        // SAFETY: by the contract.
+        unsafe { partial.weigh_with::<[f32; LANES], PLAIN_FUSED>(page) };
     }
 }
 
@@ -44,5 +51,15 @@ impl Vector for [f32; LANES] {
             *sum += a * b;
         }
         sum
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, other: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
     }
 }

@@ -139,20 +139,23 @@ fn assert_exact(set: InstructionSet, case: &Case, tokens: &Tokens, found: &[f32]
                 Values::InKeys(_) => held(key(other)[column]),
                 Values::Apart(_) => held(tokens.values[(other * case.kv_heads + head / case.group) * value_width + column]),
             };
+            let mut largest = 0f64;
             let scores: Vec<f64> = (first..=token)
                 .map(|other| {
-                    let product: f64 = query.iter().zip(key(other)).map(|(&query, &key)| f64::from(query) * held(key)).sum();
+                    let products = || query.iter().zip(key(other)).map(|(&query, &key)| f64::from(query) * held(key));
+                    largest = largest.max(products().map(f64::abs).sum::<f64>() / (width as f64).sqrt());
+                    let product: f64 = products().sum();
                     let (score, cap) = (product / (width as f64).sqrt(), f64::from(case.softcap));
                     if cap == 0.0 { score } else { cap * (score / cap).tanh() }
                 })
                 .collect();
             let weights: Vec<f64> = scores.iter().map(|score| score.exp()).collect();
             let sum = weights.iter().sum::<f64>() + sinks.get(head).map_or(0.0, |&sink| f64::from(sink).exp());
-            let largest = scores.iter().fold(0f64, |largest, score| largest.max(score.abs()));
+            let unit = 2f64.powi(-24);
+            let bound = ((2 * width + 8) as f64 * largest + scores.len() as f64 / 64.0 + 200.0) * unit + 1e-6 * f64::from(case.softcap);
             for column in 0..value_width {
                 let exact: f64 = weights.iter().enumerate().map(|(index, weight)| weight * value(first + index, column)).sum::<f64>() / sum;
                 let found = f64::from(found[(token * case.heads() + head) * value_width + column]);
-                let bound = 1e-5 * (1.0 + largest);
                 assert!((found - exact).abs() <= bound, "{case:?} on {set}: {found} for {exact}, token {token}, head {head}");
             }
         }
