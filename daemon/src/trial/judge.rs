@@ -46,6 +46,7 @@ impl<'m> Judge<'m> {
         self.asked += 1;
         let right = match (answer, &self.manifest.task) {
             (Answer::Labels { labels }, _) => labels.first().is_some_and(|best| best.label == truth),
+            (Answer::Chat(chat), _) => chat.choices.first().is_some_and(|choice| choice.message.content.trim() == truth.trim()),
             (Answer::Anomaly { anomaly }, _) => {
                 self.scores.push((anomaly.score, truth == "anomalous"));
                 anomaly.verdict == truth
@@ -76,7 +77,7 @@ impl<'m> Judge<'m> {
     pub(super) fn verdict(&self) -> Verdict {
         let (kept, says) = match self.promised() {
             None => (true, format!("{} of {} right; no accuracy is promised", self.asked - self.missing - self.wrong, self.asked)),
-            Some((Metric::Top1, share)) => {
+            Some((Metric::Top1 | Metric::ExactMatch, share)) => {
                 let allowed = (self.asked as f64 * (1.0 - share)).ceil() as usize;
                 (
                     self.wrong <= allowed,
