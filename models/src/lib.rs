@@ -12,6 +12,7 @@ mod ops;
 mod panics;
 mod store;
 mod tasks;
+pub mod text;
 
 pub use error::LoadError;
 pub use model::Model;
