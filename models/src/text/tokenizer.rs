@@ -69,7 +69,7 @@ pub struct Tokenizer {
     starts: Vec<u32>,
     ends: BTreeSet<u32>,
     bos: Option<u32>,
-    /// What stands for a byte that has no token.
+    /// What stands for a byte that has no token. Without it such bytes leave no trace: Falcon has none for some control characters.
     unk: Option<u32>,
     add_bos: bool,
 }
@@ -93,6 +93,8 @@ enum Words {
         /// The token of each byte, or `NONE`.
         bytes: Box<[u32; 256]>,
         add_space: bool,
+        /// No token has a space after something else, so that words merge by themselves.
+        by_words: bool,
     },
 }
 
@@ -223,33 +225,44 @@ impl Tokenizer {
                     |id, _| tokens.extend(Some(id).filter(|id| *id != NONE).or(self.unk)),
                 );
             }),
-            Words::Scored { tokens: known, longest, bytes, add_space } => {
+            Words::Scored { tokens: known, longest, bytes, add_space, by_words } => {
                 // What comes before is a special token or nothing, as in SentencePiece: the text begins a word.
                 let space = if *add_space { " " } else { "" };
                 let text = format!("{space}{text}").replace(' ', SPACE);
-                let find = |range: std::ops::Range<usize>| known.get(&text.as_bytes()[range]).copied();
-                merger.clear();
-                text.char_indices().for_each(|(at, c)| {
-                    let length = c.len_utf8();
-                    merger.push(length, find(at..at + length).map_or(NONE, |(id, _)| id));
-                });
-                merger.run(
-                    |pair| {
-                        let (id, rank) = if pair.bytes.len() <= *longest { find(pair.bytes) } else { None }?;
-                        Some(Merge { rank, id })
-                    },
-                    |id, range| {
-                        if id != NONE {
-                            tokens.push(id);
-                            return;
-                        }
-                        let fallback = text.as_bytes()[range].iter().map(|byte| bytes[*byte as usize]);
-                        tokens.extend(fallback.filter_map(|id| Some(id).filter(|id| *id != NONE).or(self.unk)));
-                    },
-                );
+                let mut rest = text.as_str();
+                while !rest.is_empty() {
+                    let (word, after) = rest.split_at(if *by_words { word_length(rest) } else { rest.len() });
+                    rest = after;
+                    let find = |range: std::ops::Range<usize>| known.get(&word.as_bytes()[range]).copied();
+                    merger.clear();
+                    word.char_indices().for_each(|(at, c)| {
+                        let length = c.len_utf8();
+                        merger.push(length, find(at..at + length).map_or(NONE, |(id, _)| id));
+                    });
+                    merger.run(
+                        |pair| {
+                            let (id, rank) = if pair.bytes.len() <= *longest { find(pair.bytes) } else { None }?;
+                            Some(Merge { rank, id })
+                        },
+                        |id, range| {
+                            if id != NONE {
+                                tokens.push(id);
+                                return;
+                            }
+                            let fallback = word.as_bytes()[range].iter().map(|byte| bytes[*byte as usize]);
+                            tokens.extend(fallback.filter_map(|id| Some(id).filter(|id| *id != NONE).or(self.unk)));
+                        },
+                    );
+                }
             }
         }
     }
+}
+
+/// Bytes of the first word: spaces, then what is none.
+fn word_length(text: &str) -> usize {
+    let spaces = text.len() - text.trim_start_matches(SPACE).len();
+    text[spaces..].find(SPACE).map_or(text.len(), |at| spaces + at)
 }
 
 impl Finder {
@@ -337,10 +350,6 @@ fn byte_level<'b>(
     let mut bytes = Box::new([NONE; 256]);
     for (byte, c) in alphabet().iter().enumerate() {
         bytes[byte] = ids.get(c.to_string().as_str()).copied().unwrap_or(NONE);
-        // The bytes that UTF-8 never has may lack.
-        if bytes[byte] == NONE && vocabulary.unk.is_none() && !matches!(byte, 0xc0 | 0xc1 | 0xf5..) {
-            return Err(wrong(format!("has neither a token for the byte {byte:#04x} ({c:?}) nor one for what is unknown")));
-        }
     }
     let mut merges = HashMap::with_capacity(vocabulary.merges.len());
     for (rank, merge) in vocabulary.merges.iter().enumerate() {
@@ -380,7 +389,7 @@ fn scored<'b>(vocabulary: &Vocabulary, types: &[TokenType], bytes_of: impl Fn(us
     // Equal scores are equal ranks: the leftmost pair merges first.
     let mut order: Vec<usize> = (0..types.len()).collect();
     order.sort_by(|a, b| vocabulary.scores[*b].total_cmp(&vocabulary.scores[*a]));
-    let mut tokens = HashMap::with_capacity(ids.len());
+    let mut tokens: HashMap<Box<[u8]>, (u32, u32)> = HashMap::with_capacity(ids.len());
     let mut rank = 0;
     for (at, id) in order.iter().enumerate() {
         if at > 0 && vocabulary.scores[order[at - 1]] != vocabulary.scores[*id] {
@@ -392,7 +401,9 @@ fn scored<'b>(vocabulary: &Vocabulary, types: &[TokenType], bytes_of: impl Fn(us
         }
     }
     let longest = vocabulary.tokens.iter().map(String::len).max().unwrap_or(0);
-    Ok(Words::Scored { tokens, longest, bytes, add_space: vocabulary.add_space_prefix.unwrap_or(true) })
+    let crosses = |token: &[u8]| std::str::from_utf8(token).is_ok_and(|token| word_length(token) < token.len());
+    let by_words = !tokens.keys().any(|token| crosses(token));
+    Ok(Words::Scored { tokens, longest, bytes, add_space: vocabulary.add_space_prefix.unwrap_or(true), by_words })
 }
 
 /// Tokens by their text, each of which must be another.

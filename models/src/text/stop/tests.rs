@@ -33,7 +33,7 @@ fn what_may_become_a_stop_string_is_held_back_and_cut_off() {
 #[test]
 fn what_did_not_become_a_stop_string_comes_out() {
     let mut output = Output::new(vec!["abab!".into()], 100).unwrap();
-    assert_eq!(parts(&mut output, "ababab?").0, ["", "", "", "", "", "ab", "abab?"].map(String::from));
+    assert_eq!(parts(&mut output, "ababab?").0, ["", "", "", "", "ab", "", "abab?"].map(String::from));
 }
 
 #[test]
