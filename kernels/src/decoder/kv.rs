@@ -195,8 +195,9 @@ impl KvPool {
             }
         }
         let mut memory = self.layers[layer].write().unwrap_or_else(PoisonError::into_inner);
-        for (row, (page, slot)) in slots.into_iter().enumerate() {
-            for head in 0..shape.kv_heads {
+        // Head by head: neighbouring tokens of one are written to the same cache lines.
+        for head in 0..shape.kv_heads {
+            for (row, &(page, slot)) in slots.iter().enumerate() {
                 let start = shape.head_start(page, head);
                 let key = &keys[(row * shape.kv_heads + head) * shape.key_width..][..shape.key_width];
                 memory.scatter(set, key, start + slot, PAGE);

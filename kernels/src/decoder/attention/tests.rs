@@ -183,7 +183,7 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// Smaller where each operation is emulated.
 fn tokens(count: usize) -> usize {
-    if std::env::var_os("HEARTH_EMULATED").is_some() { count / 2 } else { count }
+    if std::env::var_os("HEARTH_EMULATED").is_some() { count / 4 } else { count }
 }
 
 proptest! {
@@ -235,6 +235,39 @@ fn one_token_at_a_time_gives_the_bits_of_a_whole_prompt_over_several_segments() 
         // Several threads divide a token's segments.
         assert_eq!(whole, run(set, 3, &case, std::slice::from_ref(&sequence), &cuts), "{set}");
         assert_exact(set, &case, &sequence, &whole[0]);
+    }
+}
+
+#[test]
+fn a_shared_prefix_gives_the_bits_of_one_of_its_own() {
+    let values = Values::Apart(12);
+    let case = Case { kv_heads: 2, group: 3, key_width: 24, values, held: Held::Half, window: 0, softcap: 0.0, with_sinks: false };
+    // 70 tokens in common: two whole pages and a part of a third; then each goes on by itself.
+    let (common, count) = (70, 80);
+    let first = Tokens::new(&case, 3, count);
+    let mut second = Tokens::new(&case, 9, count);
+    for (to, from) in [(&mut second.queries, &first.queries), (&mut second.keys, &first.keys), (&mut second.values, &first.values)] {
+        let length = from.len() / count * common;
+        to[..length].copy_from_slice(&from[..length]);
+    }
+    for set in InstructionSet::available() {
+        let expected = run(set, 1, &case, &[first.clone(), second.clone()], &[]);
+        let kv = KvPool::new(case.shape(4));
+        let mut pages: Vec<Page> = (0..3).map(|_| kv.take().unwrap()).collect();
+        let batch = [Sequence { pages: &pages, start: 0, rows: common }];
+        kv.write(set, 0, &batch, first.rows(&first.keys, 0..common), first.rows(&first.values, 0..common));
+        let mut others = pages.clone();
+        // The part of a page is copied before it is written; the whole ones stay shared.
+        assert!(kv.copy_on_write(&mut others[2]) && kv.copy_on_write(&mut pages[2]));
+        assert_eq!((kv.free_pages(), pages[0].is_shared(), pages[2].is_shared()), (0, true, false));
+        let batch = [&pages, &others].map(|pages| Sequence { pages, start: common, rows: count - common });
+        let join = |of: fn(&Tokens) -> &Vec<f32>| [&first, &second].map(|tokens| tokens.rows(of(tokens), common..count)).concat();
+        kv.write(set, 0, &batch, &join(|tokens| &tokens.keys), &join(|tokens| &tokens.values));
+        let attention = Attention { heads: 6, scale: 1.0 / 24f32.sqrt(), window: 0, softcap: 0.0, sinks: &[] };
+        let mut out = vec![0.0; 2 * (count - common) * 6 * 12];
+        attend(set, &Pool::new(1), &kv, 0, &attention, &batch, &join(|tokens| &tokens.queries), &mut out, &Scratch::new());
+        let expected: Vec<f32> = expected.iter().flat_map(|result| result[common * 6 * 12..].to_vec()).collect();
+        assert_eq!(out, expected, "{set}");
     }
 }
 
