@@ -10,7 +10,7 @@ use crate::error::LoadError;
 use crate::gguf::groups::Groups;
 use crate::gguf::{Format, Gguf, GgufError, TensorInfo};
 use crate::text::Vocabulary;
-use hearth_api::graph::{Graph, Operator};
+use hearth_api::graph::Operator;
 use hearth_kernels::grouped::{Codes, Element, Layout, PANEL, Packer, Row, Scales, Weights};
 use hearth_kernels::mapping::Bytes;
 use serde::{Deserialize, Serialize};
@@ -182,7 +182,7 @@ pub fn repack(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Loa
     let head = plan(&gguf, source.len()).map_err(|e| invalid(path, e))?;
     let target = packed_path(path);
     let fresh = target.with_extension("new");
-    let write = || {
+    let mut write = || {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(&fresh)?);
         let json = serde_json::to_vec(&head).map_err(io::Error::other)?;
         out.write_all(MAGIC)?;

@@ -250,7 +250,8 @@ fn make_room(talk: &mut Talk, count: usize, younger: &mut [&mut Talk], others: &
         if talk.grow(count) {
             return true;
         }
-        let candidates = younger.iter_mut().chain(others.iter_mut()).filter(|other| other.holds_pages() && other.priority() <= talk.priority());
+        let candidates = younger.iter_mut().map(|talk| &mut **talk).chain(others.iter_mut().map(|talk| &mut **talk));
+        let candidates = candidates.filter(|other| other.holds_pages() && other.priority() <= talk.priority());
         let victim = candidates.max_by_key(|other| (std::cmp::Reverse(other.priority()), other.arrived()));
         let Some(victim) = victim else { return false };
         // Two that are as old as each other do not set each other aside in turns.

@@ -49,7 +49,7 @@ pub(super) fn encode(task: &Task, decoded: &Decoded, mut outputs: Vec<Tensor>) -
     }
     let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
     match task {
-        Task::Tensor {} | Task::Detect(_) | Task::Embed(_) => unreachable!("answered above or elsewhere"),
+        Task::Tensor {} | Task::Detect(_) | Task::Embed(_) | Task::Chat(_) => unreachable!("answered above or elsewhere"),
         Task::Classify { labels, softmax, top } => {
             let scores = values.chunks_exact(width).map(|row| if *softmax { normalised(row) } else { row.to_vec() });
             let best =

@@ -46,7 +46,7 @@ fn json(value: serde_json::Value) -> Payload {
 }
 
 fn ask(model: &Model, payload: Payload) -> Result<Answer, Fault> {
-    model.infer(&[payload], 1, &Pool::new(1), &mut || ()).remove(0)
+    model.infer(&[payload], 1, &std::sync::Arc::new(Pool::new(1)), &mut || ()).remove(0)
 }
 
 fn vectors(answer: Result<Answer, Fault>) -> Vec<Vec<f32>> {
@@ -66,7 +66,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 fn vectors_are_those_of_the_original_alone_in_a_list_and_in_a_batch() {
     let (_folder, model) = model("mean", "mean");
     let expected = expected();
-    let pool = Pool::new(2);
+    let pool = std::sync::Arc::new(Pool::new(2));
     let payloads: Vec<Payload> = expected.iter().map(|one| text(&one.text)).collect();
     let together: Vec<Vec<f32>> = model.infer(&payloads, 2, &pool, &mut || ()).into_iter().map(|a| vectors(a).remove(0)).collect();
     let listed = vectors(ask(&model, json(json!({"text": expected.iter().map(|one| &one.text).collect::<Vec<_>>()}))));
@@ -119,7 +119,7 @@ fn a_token_that_the_graph_does_not_have_ends_its_own_request_alone() {
     let tokenizer = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, tokenizer.replace("\"pump\":100", "\"pump\":4000000000")).unwrap();
     let model = Model::load(folder.path()).unwrap();
-    let answers = model.infer(&["the motor", "the pump", "the valve"].map(text), 1, &Pool::new(1), &mut || ());
+    let answers = model.infer(&["the motor", "the pump", "the valve"].map(text), 1, &std::sync::Arc::new(Pool::new(1)), &mut || ());
     let fault = answers[1].as_ref().unwrap_err();
     assert_eq!(fault.kind, FaultKind::ModelFailed, "{fault}");
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
