@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
     let bytes = std::fs::read(file)?;
     let payload = Payload { content_type: ContentType::sniff(&bytes)?, bytes: bytes.into() };
     let model = Model::load(&folder)?;
-    let pool = Pool::new(1);
+    let pool = std::sync::Arc::new(Pool::new(1));
     for answer in model.infer(std::slice::from_ref(&payload), 1, &pool, &mut || ()) {
         answer?;
     }

@@ -43,7 +43,7 @@ impl Groups {
             list.clear();
         }
         self.singles.clear();
-        assert!(format.block() > 1 && row.len() % format.block_bytes() == 0, "{format}: {} bytes are no whole blocks", row.len());
+        assert!(format.block() > 1 && row.len().is_multiple_of(format.block_bytes()), "{format}: {} bytes are no whole blocks", row.len());
         row.chunks_exact(format.block_bytes()).for_each(|block| self.block(format, block));
     }
 

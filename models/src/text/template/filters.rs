@@ -4,6 +4,9 @@ use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State};
 use std::fmt::Write;
 
+/// How deep a value may nest: as deep as JSON that comes with a request may.
+const MAX_DEPTH: usize = 128;
+
 /// How `json.dumps` lays a value out.
 struct Layout {
     indent: Option<usize>,
@@ -14,9 +17,34 @@ struct Layout {
     ascii: bool,
 }
 
+/// A text that is being written, each part for fuel: a value that holds another twice, and so on, would fill the memory.
+struct Writer<'s, 't, 'e> {
+    state: &'s State<'t, 'e>,
+    text: String,
+}
+
+impl Writer<'_, '_, '_> {
+    fn put(&mut self, part: &str) -> Result<(), Error> {
+        self.state.consume_fuel(1 + part.len() as u64 / 64)?;
+        self.text.push_str(part);
+        Ok(())
+    }
+
+    /// The items of a list or the names of a map, of a value that is not too deep.
+    fn items(&self, value: &Value, depth: usize) -> Result<Vec<Value>, Error> {
+        if depth >= MAX_DEPTH {
+            return Err(Error::new(ErrorKind::InvalidOperation, format!("a value is nested more than {MAX_DEPTH} deep")));
+        }
+        value.try_iter()?.map(|item| self.state.consume_fuel(1).map(|()| item)).collect()
+    }
+}
+
 /// `json.dumps` with `indent`, `separators`, `sort_keys` and, unlike Python's own, `ensure_ascii=False`, as transformers defines it.
-pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(state: &State<'_, '_>, value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
+    if let Some(indent) = indent.filter(|indent| *indent > MAX_DEPTH) {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson indents by {indent}; at most {MAX_DEPTH} is right")));
+    }
     let separators: Option<(String, String)> = match arguments.get::<Option<Value>>("separators")? {
         Some(pair) if !pair.is_none() => Some((pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string())),
         _ => None,
@@ -27,62 +55,58 @@ pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     // As Python: no blank at the end of an indented line.
     let usual = if indent.is_some() { "," } else { ", " };
     let (item, key) = separators.unwrap_or((usual.into(), ": ".into()));
-    let mut text = String::new();
-    dump(value, &Layout { indent, item, key, sort, ascii }, 0, &mut text)?;
-    Ok(Value::from_safe_string(text))
+    let mut writer = Writer { state, text: String::new() };
+    dump(value, &Layout { indent, item, key, sort, ascii }, 0, &mut writer)?;
+    Ok(Value::from_safe_string(writer.text))
 }
 
-fn dump(value: &Value, layout: &Layout, depth: usize, text: &mut String) -> Result<(), Error> {
+fn dump(value: &Value, layout: &Layout, depth: usize, writer: &mut Writer<'_, '_, '_>) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::None => text.push_str("null"),
-        ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
-        ValueKind::Number => text.push_str(&number(value)),
-        ValueKind::String => text.push_str(&quoted(value.as_str().unwrap_or_default(), layout.ascii)),
+        ValueKind::None => writer.put("null"),
+        ValueKind::Bool => writer.put(if value.is_true() { "true" } else { "false" }),
+        ValueKind::Number => writer.put(&number(value)),
+        ValueKind::String => writer.put(&quoted(value.as_str().unwrap_or_default(), layout.ascii)),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter()?.collect::<Vec<Value>>();
-            block(['[', ']'], &items, layout, depth, text, |item, text| dump(item, layout, depth + 1, text))?;
+            let items = writer.items(value, depth)?;
+            block(["[", "]"], &items, layout, depth, writer, |item, writer| dump(item, layout, depth + 1, writer))
         }
         ValueKind::Map => {
-            let mut names = value.try_iter()?.collect::<Vec<Value>>();
+            let mut names = writer.items(value, depth)?;
             if layout.sort {
                 names.sort();
             }
-            block(['{', '}'], &names, layout, depth, text, |name, text| {
-                text.push_str(&quoted(&name.to_string(), layout.ascii));
-                text.push_str(&layout.key);
-                dump(&value.get_item(name)?, layout, depth + 1, text)
-            })?;
+            block(["{", "}"], &names, layout, depth, writer, |name, writer| {
+                writer.put(&quoted(&name.to_string(), layout.ascii))?;
+                writer.put(&layout.key)?;
+                dump(&value.get_item(name)?, layout, depth + 1, writer)
+            })
         }
-        other => return Err(Error::new(ErrorKind::InvalidOperation, format!("{other} is no JSON"))),
+        other => Err(Error::new(ErrorKind::InvalidOperation, format!("{other} is no JSON"))),
     }
-    Ok(())
 }
 
-fn block(
-    brackets: [char; 2],
+fn block<'s, 't, 'e>(
+    brackets: [&str; 2],
     items: &[Value],
     layout: &Layout,
     depth: usize,
-    text: &mut String,
-    mut one: impl FnMut(&Value, &mut String) -> Result<(), Error>,
+    writer: &mut Writer<'s, 't, 'e>,
+    mut one: impl FnMut(&Value, &mut Writer<'s, 't, 'e>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let line = |depth: usize, text: &mut String| {
-        if let Some(indent) = layout.indent.filter(|_| !items.is_empty()) {
-            text.push('\n');
-            text.extend(std::iter::repeat_n(' ', indent * depth));
-        }
+    let line = |depth: usize| match layout.indent {
+        Some(indent) if !items.is_empty() => format!("\n{}", " ".repeat(indent * depth)),
+        _ => String::new(),
     };
-    text.push(brackets[0]);
+    writer.put(brackets[0])?;
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
-            text.push_str(&layout.item);
+            writer.put(&layout.item)?;
         }
-        line(depth + 1, text);
-        one(item, text)?;
+        writer.put(&line(depth + 1))?;
+        one(item, writer)?;
     }
-    line(depth, text);
-    text.push(brackets[1]);
-    Ok(())
+    writer.put(&line(depth))?;
+    writer.put(brackets[1])
 }
 
 /// A string in JSON, with no more escapes than it must have.
@@ -127,40 +151,51 @@ fn number(value: &Value) -> String {
 }
 
 /// Prints a value as Python's `str` does.
-pub(super) fn print(output: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    // An undefined value prints nothing, as in Jinja.
-    Ok(output.write_str(&text(value))?)
+pub(super) fn print(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.as_str() {
+        Some(text) => output.write_str(text)?,
+        None => output.write_str(&text(state, value)?)?,
+    }
+    Ok(())
 }
 
 /// The filter `string`.
-pub(super) fn string(value: &Value) -> Value {
-    if value.kind() == ValueKind::String { value.clone() } else { Value::from(text(value)) }
+pub(super) fn string(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    if value.kind() == ValueKind::String { Ok(value.clone()) } else { text(state, value).map(Value::from) }
 }
 
-fn text(value: &Value) -> String {
-    match value.kind() {
-        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
-        _ => representation(value),
-    }
+fn text(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let mut writer = Writer { state, text: String::new() };
+    represent(value, 0, &mut writer)?;
+    Ok(writer.text)
 }
 
-/// Python's `repr` of a value from JSON.
-fn representation(value: &Value) -> String {
+/// Python's `repr` of a value from JSON. An undefined value is nothing, as in Jinja.
+fn represent(value: &Value, depth: usize, writer: &mut Writer<'_, '_, '_>) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::None => "None".into(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
-        ValueKind::Number => number(value),
-        ValueKind::String => single_quoted(value.as_str().unwrap_or_default()),
+        ValueKind::None => writer.put("None"),
+        ValueKind::Bool => writer.put(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => writer.put(&number(value)),
+        ValueKind::String => writer.put(&single_quoted(value.as_str().unwrap_or_default())),
         ValueKind::Seq => {
-            let items: Vec<String> = value.try_iter().into_iter().flatten().map(|item| representation(&item)).collect();
-            format!("[{}]", items.join(", "))
+            writer.put("[")?;
+            for (at, item) in writer.items(value, depth)?.iter().enumerate() {
+                writer.put(if at > 0 { ", " } else { "" })?;
+                represent(item, depth + 1, writer)?;
+            }
+            writer.put("]")
         }
         ValueKind::Map => {
-            let names = value.try_iter().into_iter().flatten();
-            let item = |name: Value| format!("{}: {}", representation(&name), representation(&value.get_item(&name).unwrap_or_default()));
-            format!("{{{}}}", names.map(item).collect::<Vec<String>>().join(", "))
+            writer.put("{")?;
+            for (at, name) in writer.items(value, depth)?.iter().enumerate() {
+                writer.put(if at > 0 { ", " } else { "" })?;
+                represent(name, depth + 1, writer)?;
+                writer.put(": ")?;
+                represent(&value.get_item(name)?, depth + 1, writer)?;
+            }
+            writer.put("}")
         }
-        _ => value.to_string(),
+        _ => writer.put(&value.to_string()),
     }
 }
 
