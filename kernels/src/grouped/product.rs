@@ -3,6 +3,8 @@
 use super::layout::Layout;
 use super::{PANEL, Weights, plain, scalar};
 use crate::cpu::Kind;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::cpu::Products;
 use crate::int4::QuantizedRows;
 use crate::{InstructionSet, Pool};
 use std::ops::Range;
@@ -94,12 +96,16 @@ pub fn multiply_side_by_side(
                 rows.multiply(set, weights, panel, range.clone(), totals);
                 let column = panel * PANEL;
                 let wide = PANEL.min(weights.outputs() - column);
-                for (row, totals) in range.clone().zip(&*totals) {
+                for (row, totals) in range.clone().zip(totals) {
                     // SAFETY: the row and these columns are inside the target, and are this task's alone.
                     let out = unsafe { std::slice::from_raw_parts_mut(target.0.add(row * width + starts[part] + column), wide) };
-                    for (index, (out, total)) in out.iter_mut().zip(totals).enumerate() {
-                        let total = bias.get(column + index).map_or(*total, |bias| total + bias);
-                        *out = if accumulate { *out + total } else { total };
+                    if !bias.is_empty() {
+                        totals.iter_mut().zip(&bias[column..]).for_each(|(total, bias)| *total += bias);
+                    }
+                    if accumulate {
+                        out.iter_mut().zip(&*totals).for_each(|(out, total)| *out += total);
+                    } else {
+                        out.copy_from_slice(&totals[..wide]);
                     }
                 }
             }
@@ -133,10 +139,24 @@ impl Rows<'_> {
         }
         match set.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("f16c") => {
-                // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and the others just were.
-                unsafe { super::avx2::panel(&panel, rows, range, totals) }
+            Kind::Avx2(products) if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("f16c") => {
+                // SAFETY: a `Kind::Avx2` exists only where AVX2 and how it multiplies were detected, and the others just were.
+                unsafe {
+                    match products {
+                        Products::Pairs => super::avx2::panel(&panel, rows, range, totals),
+                        Products::Dot512 => super::vnni::panel::<true>(&panel, rows, range, totals),
+                        Products::Dot => super::vnni::panel::<false>(&panel, rows, range, totals),
+                    }
+                }
             }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: a `Kind::Neon` exists only where NEON and how it multiplies were detected; what has SMMLA has SDOT.
+            Kind::Neon(products) => unsafe {
+                match products {
+                    Products::Widening => super::neon::widening(&panel, rows, range, totals),
+                    Products::Dot | Products::Matrix => super::neon::dot(&panel, rows, range, totals),
+                }
+            },
             _ => scalar::panel(&panel, rows, range, totals),
         }
     }

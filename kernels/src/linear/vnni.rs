@@ -55,7 +55,7 @@ impl<const EVEX: bool> Arithmetic for Vnni<EVEX> {
 /// The CPU has the instruction.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_products<const EVEX: bool>(mut sums: __m256i, values: __m256i, weights: __m256i) -> __m256i {
+pub(crate) unsafe fn add_products<const EVEX: bool>(mut sums: __m256i, values: __m256i, weights: __m256i) -> __m256i {
     // SAFETY: registers only; the instruction is there by the contract.
     unsafe {
         if EVEX {
