@@ -42,17 +42,21 @@ fn main() -> anyhow::Result<()> {
 /// A decoder, and who computes it.
 struct Runner {
     decoder: Decoder,
-    pages: Vec<Page>,
+    /// Of each sequence.
+    pages: Vec<Arc<Vec<Page>>>,
     pool: Arc<Pool>,
     threads: usize,
 }
 
 impl Runner {
-    fn open(file: &str, element: Element, threads: usize, tokens: usize) -> anyhow::Result<Runner> {
+    fn open(file: &str, element: Element, threads: usize, sequences: usize, tokens: usize) -> anyhow::Result<Runner> {
         let files = weights::open(Path::new(file))?;
         let spec = files.spec()?;
-        let decoder = Decoder::new(&mut files.weights(), &spec, tokens, Options { element, ..Options::default() }).map_err(anyhow::Error::msg)?;
-        Ok(Runner { pages: decoder.take_pages(), decoder, pool: Arc::new(Pool::new(threads)), threads })
+        let own = tokens.div_ceil(PAGE);
+        let decoder = Decoder::new(&mut files.weights(), &spec, own * sequences * PAGE, Options { element, ..Options::default() }).map_err(anyhow::Error::msg)?;
+        let mut pages = decoder.take_pages().into_iter();
+        let pages = (0..sequences).map(|_| Arc::new(pages.by_ref().take(own).collect())).collect();
+        Ok(Runner { pages, decoder, pool: Arc::new(Pool::new(threads)), threads })
     }
 
     fn run(&self, pieces: &[Piece<'_>]) -> anyhow::Result<Vec<f32>> {
@@ -68,8 +72,8 @@ fn tokens() -> anyhow::Result<Vec<u32>> {
 
 fn logits(file: &str, element: Element, threads: usize) -> anyhow::Result<()> {
     let tokens = tokens()?;
-    let runner = Runner::open(file, element, threads, tokens.len())?;
-    let logits = runner.run(&[Piece { tokens: &tokens, start: 0, pages: &runner.pages, logits: Logits::Each }])?;
+    let runner = Runner::open(file, element, threads, 1, tokens.len())?;
+    let logits = runner.run(&[Piece { tokens: &tokens, start: 0, pages: &runner.pages[0], logits: Logits::Each }])?;
     let bytes: Vec<u8> = logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
     Ok(std::io::stdout().write_all(&bytes)?)
 }
@@ -81,10 +85,10 @@ fn likeliest(logits: &[f32]) -> u32 {
 fn greedy(file: &str, element: Element, threads: usize, count: usize) -> anyhow::Result<()> {
     let mut all = tokens()?;
     let prompt = all.len();
-    let runner = Runner::open(file, element, threads, prompt + count)?;
+    let runner = Runner::open(file, element, threads, 1, prompt + count)?;
     let mut start = 0;
     while all.len() < prompt + count {
-        let logits = runner.run(&[Piece { tokens: &all[start..], start, pages: &runner.pages, logits: Logits::Last }])?;
+        let logits = runner.run(&[Piece { tokens: &all[start..], start, pages: &runner.pages[0], logits: Logits::Last }])?;
         start = all.len();
         all.push(likeliest(&logits));
     }
@@ -93,9 +97,8 @@ fn greedy(file: &str, element: Element, threads: usize, count: usize) -> anyhow:
 }
 
 fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize) -> anyhow::Result<()> {
-    let length = (prefill + decode).next_multiple_of(PAGE);
-    let runner = Runner::open(file, Element::Half, threads, length * batch)?;
-    let own = |sequence: usize| &runner.pages[sequence * length / PAGE..(sequence + 1) * length / PAGE];
+    let runner = Runner::open(file, Element::Half, threads, batch, prefill + decode)?;
+    let own = |sequence: usize| &runner.pages[sequence];
     let vocabulary = runner.decoder.vocabulary();
     let prompt: Vec<u32> = (0..prefill as u32).map(|at| (at * 7919 + 13) % vocabulary as u32).collect();
     // The first tokens read the weights in.

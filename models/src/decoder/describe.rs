@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 impl Decoder {
     /// The formats of its file, and the operators that run, measured with one token on one thread.
-    pub(crate) fn describe(&self, files: &Files, pages: &[Page]) -> Result<Graph, String> {
+    pub(crate) fn describe(&self, files: &Files, pages: &Arc<Vec<Page>>) -> Result<Graph, String> {
         let pool = Arc::new(Pool::new(1));
         let piece = Piece { tokens: &[0], start: 0, pages, logits: Logits::Last };
         let mut runs: Vec<Running> = Vec::new();

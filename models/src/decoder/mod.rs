@@ -54,8 +54,8 @@ pub struct Piece<'a> {
     pub tokens: &'a [u32],
     /// Position of the first; what comes before it has been computed.
     pub start: usize,
-    /// Pages for all tokens of the sequence, these too.
-    pub pages: &'a [Page],
+    /// Pages for all tokens of the sequence, these too; nobody else holds those that are written to.
+    pub pages: &'a Arc<Vec<Page>>,
     /// The logits that are wanted.
     pub logits: Logits,
 }

@@ -83,7 +83,7 @@ fn each_family_computes_what_transformers_does() {
         let (_folder, path) = fixture(&format!("{family}.gguf"));
         let (tokens, wanted) = expected(family);
         let decoder = decoder(&weights::open(&path).unwrap(), Options { element: Element::Single, ..Options::default() }).unwrap();
-        let pages = decoder.take_pages();
+        let pages = Arc::new(decoder.take_pages());
         let piece = Piece { tokens: &tokens, start: 0, pages: &pages, logits: Logits::Each };
         let logits = decoder.run(&[piece], 1, &Arc::new(Pool::new(1)), &mut || ()).unwrap();
         assert_eq!(logits.len(), wanted.len());
@@ -98,10 +98,11 @@ fn neither_neighbours_nor_cuts_nor_threads_change_a_bit() {
     for name in ["llama3-Q8_0.gguf", "qwen2.5-wide-mixed.gguf", "olmo2-Q8_0.gguf"] {
         let (_folder, path) = fixture(name);
         let decoder = decoder(&weights::open(&path).unwrap(), Options::default()).unwrap();
-        let pages = decoder.take_pages();
+        let mut pages = decoder.take_pages().into_iter();
+        let pages: [Arc<Vec<_>>; 3] = std::array::from_fn(|_| Arc::new(pages.by_ref().take(2).collect()));
         let tokens = prompt(45);
         let alone = |threads: usize| {
-            let piece = Piece { tokens: &tokens, start: 0, pages: &pages[..2], logits: Logits::Each };
+            let piece = Piece { tokens: &tokens, start: 0, pages: &pages[0], logits: Logits::Each };
             decoder.run(&[piece], threads, &Arc::new(Pool::new(threads)), &mut || ()).unwrap()
         };
         let wanted = alone(1);
@@ -113,9 +114,9 @@ fn neither_neighbours_nor_cuts_nor_threads_change_a_bit() {
         let (first, second) = (prompt(40), prompt(33));
         for (at, start) in (0..45).step_by(7).enumerate() {
             let end = 45.min(start + 7);
-            let own = Piece { tokens: &tokens[start..end], start, pages: &pages[..2], logits: Logits::Each };
-            let before = Piece { tokens: &first[at..at + 1], start: at, pages: &pages[2..4], logits: Logits::None };
-            let after = Piece { tokens: &second[4 * at..4 * at + 4], start: 4 * at, pages: &pages[4..6], logits: Logits::Last };
+            let own = Piece { tokens: &tokens[start..end], start, pages: &pages[0], logits: Logits::Each };
+            let before = Piece { tokens: &first[at..at + 1], start: at, pages: &pages[1], logits: Logits::None };
+            let after = Piece { tokens: &second[4 * at..4 * at + 4], start: 4 * at, pages: &pages[2], logits: Logits::Last };
             let logits = decoder.run(&[before, own, after], 2, &pool, &mut || ()).unwrap();
             cut.extend_from_slice(&logits[..(end - start) * decoder.vocabulary()]);
         }
@@ -129,7 +130,7 @@ fn the_kernels_agree_with_plain_loops() {
     let files = weights::open(&path).unwrap();
     let logits = |set: InstructionSet| {
         let decoder = decoder(&files, Options { set, ..Options::default() }).unwrap();
-        let piece = Piece { tokens: &prompt(9), start: 0, pages: &decoder.take_pages(), logits: Logits::Last };
+        let piece = Piece { tokens: &prompt(9), start: 0, pages: &Arc::new(decoder.take_pages()), logits: Logits::Last };
         decoder.run(&[piece], 1, &Arc::new(Pool::new(1)), &mut || ()).unwrap()
     };
     let plain = logits(InstructionSet::SCALAR);

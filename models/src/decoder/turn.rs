@@ -15,7 +15,7 @@ pub(super) struct Turn {
     pub(super) set: InstructionSet,
     pub(super) kv: Arc<KvPool>,
     /// Pages, position of the first new token, and number of new tokens of each sequence, in the order of the rows.
-    sequences: Vec<(Vec<Page>, usize, usize)>,
+    sequences: Vec<(Arc<Vec<Page>>, usize, usize)>,
     /// Of each row's position.
     pub(super) angles: Angles,
     /// The rows after which a token is chosen.
@@ -48,7 +48,7 @@ impl Turn {
             threads: threads.clamp(1, pool.threads()),
             set,
             kv: kv.clone(),
-            sequences: pieces.iter().map(|piece| (piece.pages.to_vec(), piece.start, piece.tokens.len())).collect(),
+            sequences: pieces.iter().map(|piece| (piece.pages.clone(), piece.start, piece.tokens.len())).collect(),
             angles: frequencies.angles(&positions),
             selected: wanted.flatten().collect(),
             scratch: Mutex::default(),

@@ -196,7 +196,7 @@ impl LanguageModel {
         let logits = |set: InstructionSet| {
             let options = Options { set, layers: 1, ..Options::default() };
             let (decoder, _) = open_decoder(&path, &files, chat, options).map_err(|e| e.to_string())?;
-            let piece = Piece { tokens: &tokens, start: 0, pages: &decoder.take_pages(), logits: decoder::Logits::Last };
+            let piece = Piece { tokens: &tokens, start: 0, pages: &Arc::new(decoder.take_pages()), logits: decoder::Logits::Last };
             decoder.run(&[piece], 1, &pool, &mut || ())
         };
         let (ours, plain) = (logits(InstructionSet::best())?, logits(InstructionSet::SCALAR)?);

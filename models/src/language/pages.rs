@@ -43,7 +43,8 @@ struct Book<P> {
 #[derive(Debug)]
 pub(crate) struct Held<P> {
     pages: Vec<u32>,
-    handles: Vec<P>,
+    /// Shared with the step that computes, so that no page is held twice: that would look as if two sequences wrote to it.
+    handles: Arc<Vec<P>>,
     shared: Arc<Mutex<Pages<P>>>,
 }
 
@@ -119,11 +120,11 @@ fn lock<P>(pages: &Mutex<Pages<P>>) -> MutexGuard<'_, Pages<P>> {
 impl<P: Clone> Held<P> {
     /// None yet.
     pub(crate) fn new(shared: &Arc<Mutex<Pages<P>>>) -> Held<P> {
-        Held { pages: Vec::new(), handles: Vec::new(), shared: shared.clone() }
+        Held { pages: Vec::new(), handles: Arc::default(), shared: shared.clone() }
     }
 
     /// The pages, in the order of the tokens.
-    pub(crate) fn pages(&self) -> &[P] {
+    pub(crate) fn pages(&self) -> &Arc<Vec<P>> {
         &self.handles
     }
 
@@ -140,7 +141,7 @@ impl<P: Clone> Held<P> {
             let Some(handle) = pages.share(page) else { break };
             before = Some(pages.content(page));
             self.pages.push(page);
-            self.handles.push(handle);
+            Arc::make_mut(&mut self.handles).push(handle);
         }
         self.pages.len() * size
     }
@@ -152,7 +153,7 @@ impl<P: Clone> Held<P> {
             match pages.take() {
                 Some((page, handle)) => {
                     self.pages.push(page);
-                    self.handles.push(handle);
+                    Arc::make_mut(&mut self.handles).push(handle);
                 }
                 None => return false,
             }
@@ -165,7 +166,7 @@ impl<P: Clone> Held<P> {
         let mut pages = lock(&self.shared);
         let size = pages.size;
         let mut before = None;
-        for ((&page, handle), block) in self.pages.iter().zip(&self.handles).zip(tokens[..computed].chunks_exact(size)) {
+        for ((&page, handle), block) in self.pages.iter().zip(&*self.handles).zip(tokens[..computed].chunks_exact(size)) {
             if pages.books[page as usize].key.is_none() {
                 let key: Key = (before, block.into());
                 // Somebody may have computed the same meanwhile: then theirs is found, and this page is only this sequence's.
@@ -186,7 +187,10 @@ impl<P> Held<P> {
     pub(crate) fn release(&mut self) {
         let mut pages = lock(&self.shared);
         // The last first: what is left of a conversation is used from its begin.
-        self.pages.drain(..).zip(self.handles.drain(..)).rev().for_each(|(page, handle)| pages.release(page, handle));
+        // No step runs while a sequence gives its pages back.
+        let handles = std::mem::take(&mut self.handles);
+        let handles = Arc::try_unwrap(handles).unwrap_or_else(|_| unreachable!("a step holds pages only while it runs"));
+        self.pages.drain(..).zip(handles).rev().for_each(|(page, handle)| pages.release(page, handle));
     }
 }
 
