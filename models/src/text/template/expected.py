@@ -91,13 +91,13 @@ TEMPLATES = {
     "printing": """{% for message in messages %}
   {% if loop.index > 4 %}{% break %}{% endif %}
   {% if message.content is not string %}{% continue %}{% endif %}
-{{ loop.index }} {{ message.content[:4] }} {{ message.content.title() }} {{ message.missing }}{{ message.get('missing', 'default') }} {# note #}
+{{ loop.index }} {{ message.content[:4] }} {{ message.missing }}{{ message.get('missing', 'default') }} {# note #}
     {# a line of its own #}
 {% endfor %}
 {{ tools }} {{ none }} {{ true }} {{ 1.0 }} {{ 1e20 }} {{ 'a' if false }} {{ [1, 'b', none, {'k': "it's"}] }} {{ 7 // 2 }} {{ 7 / 2 }}
 {{ messages | map(attribute='role') | join(',') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}
 {{ tools | tojson }} {{ tools | tojson(indent=2) }} {{ tools | tojson(separators=(',', ':'), sort_keys=true) }} {{ tools | tojson(ensure_ascii=true) }}
-{{ "%s is %d" | format('x', 3) }} {{ ' x '.strip() }} {{ 'a,b'.split(',') }} {{ {'b': 1, 'a': 2}.items() | list }} {{ (tools or []) | string | length > 2 }}
+{{ "%s is %d" | format('x', 3) }} {{ ' x '.strip() }} {{ 'a,b'.split(',') }} {{ (tools or []) | string | length > 2 }}
 """,
 }
 TOOLS = [
