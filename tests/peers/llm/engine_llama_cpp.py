@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 
+import jinja2
 import llama_cpp.llama_cpp as llama
 
 KV = {"f16": llama.GGML_TYPE_F16, "f32": llama.GGML_TYPE_F32}
@@ -50,6 +51,13 @@ class Model:
         room = (llama.llama_token * (len(raw) + 8))()
         count = llama.llama_tokenize(self.vocabulary, raw, len(raw), room, len(room), True, True)
         return list(room[:count])
+
+    def talk(self, question: str, answer: str) -> str:
+        """Both, as the model's chat template writes them."""
+        template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(
+            llama.llama_model_chat_template(self.handle, None).decode()
+        )
+        return template.render(messages=[{"role": "user", "content": question}, {"role": "assistant", "content": answer}])
 
 
 class Context:

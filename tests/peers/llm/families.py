@@ -1,7 +1,8 @@
 """Tiny random decoders of every family, in transformers: configurations, seeded weights, their tokenizers' peculiarities.
 
-Weights are scaled so that each part tells in the logits: attention with preferences, norms away from one, biases away from zero, logits
-some units apart. RoPE of Llama 3 has its bends inside 48 tokens.
+Weights are scaled so that each part tells in the logits: norms away from one, biases away from zero, logits some units apart, RoPE of Llama 3
+bent inside 48 tokens. Embeddings are large and attention mild, since random layers make much of small errors otherwise: Q8_0 alone would
+cost more than it does in a trained model.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ SHAPE = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
-    "rms_norm_eps": 1e-3,  # more than is usual, so that it tells
+    "rms_norm_eps": 1e-2,  # more than is usual, so that it tells
     "tie_word_embeddings": False,
     "bos_token_id": None,
     "eos_token_id": None,
@@ -97,19 +98,19 @@ def build(name: str) -> torch.nn.Module:
     random = torch.Generator().manual_seed(sum(name.encode()))
     with torch.no_grad():
         for tensor_name, tensor in model.named_parameters():
-            fill(tensor_name, tensor, random)
-        if model.config.tie_word_embeddings:
-            model.model.norm.weight.mul_(4)  # logits of some units in spite of small embeddings
+            fill(tensor_name, tensor, random, model.config.tie_word_embeddings)
     return model
 
 
-def fill(name: str, tensor: torch.Tensor, random: torch.Generator) -> None:
+def fill(name: str, tensor: torch.Tensor, random: torch.Generator, tied: bool) -> None:
     if tensor.dim() == 1 and name.endswith("bias"):
         tensor.normal_(0, 0.4, generator=random)
     elif tensor.dim() == 1:  # RMSNorm
         tensor.uniform_(0.5, 1.5, generator=random)
+        if tied and name == "model.norm.weight":  # signs, or else a tied head would only name the last token again
+            tensor.mul_(torch.randint(0, 2, tensor.shape, generator=random) * 2 - 1)
     elif "embed_tokens" in name:
-        tensor.normal_(0, 0.1, generator=random)  # less than the layers add, or else a tied head names the last token again
+        tensor.normal_(0, 0.4 if tied else 0.8, generator=random)  # a tied head's logits are as large as another's
     else:
-        gain = 1.5 if "q_proj" in name or "k_proj" in name else 3.0 if "lm_head" in name else 1.0
+        gain = 0.75 if "q_proj" in name or "k_proj" in name else 3.0 if "lm_head" in name else 1.0
         tensor.normal_(0, gain / tensor.shape[1] ** 0.5, generator=random)
