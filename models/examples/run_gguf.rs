@@ -51,7 +51,8 @@ impl Runner {
     fn open(file: &str, element: Element, threads: usize, tokens: usize) -> anyhow::Result<Runner> {
         let files = weights::open(Path::new(file))?;
         let spec = files.spec()?;
-        let decoder = Decoder::new(&mut files.weights(), &spec, tokens, Options { element, ..Options::default() }).map_err(anyhow::Error::msg)?;
+        let decoder =
+            Decoder::new(&mut files.weights(), &spec, tokens, Options { element, ..Options::default() }).map_err(anyhow::Error::msg)?;
         Ok(Runner { pages: decoder.take_pages(), decoder, pool: Arc::new(Pool::new(threads)), threads })
     }
 

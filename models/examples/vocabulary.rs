@@ -28,8 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut json = String::new();
     std::io::stdin().read_to_string(&mut json)?;
     let Input { model, pre, tokens, scores, types, merges, bos, eos, unk, add_space_prefix, texts } = serde_json::from_str(&json)?;
-    let vocabulary =
-        Vocabulary { model, pre, tokens, scores, types, merges, bos, eos, unk, add_space_prefix, ..Vocabulary::default() };
+    let vocabulary = Vocabulary { model, pre, tokens, scores, types, merges, bos, eos, unk, add_space_prefix, ..Vocabulary::default() };
     let start = Instant::now();
     let tokenizer = Tokenizer::new(vocabulary)?;
     eprintln!("{} tokens, made in {} ms", tokenizer.len(), start.elapsed().as_millis());

@@ -178,7 +178,6 @@ impl<P: Clone> Held<P> {
             before = Some(pages.content(page));
         }
     }
-
 }
 
 impl<P> Held<P> {

@@ -304,7 +304,9 @@ fn nucleus(logits: &[f32], max: f32, temperature: f32, lowest: f32, wanted: f64,
     for bar in [4.0f32, 8.0, 16.0, f32::INFINITY] {
         let bar = (-bar).max(lowest);
         let threshold = max + bar * temperature;
-        let over = |(id, logit): (usize, &f32)| (*logit >= threshold && *logit > f32::NEG_INFINITY).then_some(Candidate { id: id as u32, logit: *logit });
+        let over = |(id, logit): (usize, &f32)| {
+            (*logit >= threshold && *logit > f32::NEG_INFINITY).then_some(Candidate { id: id as u32, logit: *logit })
+        };
         candidates.clear();
         candidates.extend(logits.iter().enumerate().filter_map(over));
         let reached = |candidate: &Candidate| f64::from(exp((candidate.logit - max) / temperature));

@@ -68,7 +68,8 @@ impl ChatTemplate {
             Some(own) => own,
             None if vocabulary.id_of("<|im_start|>").is_some() => CHATML,
             None => {
-                let wrong = "is missing (tokenizer.chat_template), and the vocabulary has no <|im_start|>; such a model completes texts only";
+                let wrong =
+                    "is missing (tokenizer.chat_template), and the vocabulary has no <|im_start|>; such a model completes texts only";
                 return Err(TextError::Template(wrong.into()));
             }
         };

@@ -340,11 +340,7 @@ fn byte_of_name(name: &str) -> Option<u8> {
 }
 
 /// Byte-level BPE, and whether its prompts begin with `bos` unless the file says otherwise.
-fn byte_level<'b>(
-    vocabulary: &Vocabulary,
-    types: &[TokenType],
-    bytes_of: impl Fn(usize) -> &'b [u8],
-) -> Result<(Words, bool), TextError> {
+fn byte_level<'b>(vocabulary: &Vocabulary, types: &[TokenType], bytes_of: impl Fn(usize) -> &'b [u8]) -> Result<(Words, bool), TextError> {
     let pretokenizer = Pretokenizer::named(vocabulary.pre.as_deref())?;
     let ids = by_text(vocabulary)?;
     let mut bytes = Box::new([NONE; 256]);

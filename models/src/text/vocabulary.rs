@@ -137,10 +137,14 @@ impl Vocabulary {
         } else if self.merges.is_empty() {
             return Err(wrong("has no tokenizer.ggml.merges, by which a \"gpt2\" vocabulary merges"));
         }
-        let ids = [("bos", self.bos), ("eos", self.eos), ("eot", self.eot), ("eom", self.eom), ("unknown", self.unk), ("padding", self.pad)];
+        let ids =
+            [("bos", self.bos), ("eos", self.eos), ("eot", self.eot), ("eom", self.eom), ("unknown", self.unk), ("padding", self.pad)];
         for (name, id) in ids {
             if let Some(id) = id.filter(|id| *id as usize >= count) {
-                return Err(wrong(format!("has {id} as tokenizer.ggml.{name}_token_id; there are {count} tokens, the last is {}", count - 1)));
+                return Err(wrong(format!(
+                    "has {id} as tokenizer.ggml.{name}_token_id; there are {count} tokens, the last is {}",
+                    count - 1
+                )));
             }
         }
         if self.add_bos == Some(true) && self.bos.is_none() {

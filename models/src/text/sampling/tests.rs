@@ -35,7 +35,10 @@ fn shares_are_those_of_the_softmax() {
     let logits: Vec<f32> = [0.5f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln()).collect();
     close(&shares(Sampling::default(), &logits), &[0.5, 0.3, 0.15, 0.05]);
     // At a temperature of ½ probabilities are squared.
-    close(&shares(Sampling { temperature: 0.5, ..Sampling::default() }, &logits), &[0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]);
+    close(
+        &shares(Sampling { temperature: 0.5, ..Sampling::default() }, &logits),
+        &[0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365],
+    );
 }
 
 #[test]
@@ -149,7 +152,9 @@ fn nothing_outside_of_a_mask_is_drawn() {
     let mask = constraint.mask().unwrap();
     // More logits than tokens, as padded matrices give.
     let logits = vec![0.0; tokenizer.len() + 100];
-    for sampling in [Sampling::default(), Sampling { top_p: 0.99, ..Sampling::default() }, Sampling { temperature: 0.0, ..Sampling::default() }] {
+    for sampling in
+        [Sampling::default(), Sampling { top_p: 0.99, ..Sampling::default() }, Sampling { temperature: 0.0, ..Sampling::default() }]
+    {
         let mut sampler = Sampler::new(sampling).unwrap();
         assert!((0..100).all(|_| mask.allows(sampler.sample(&logits, Some(&mask)).unwrap().id)));
     }

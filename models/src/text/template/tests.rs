@@ -67,8 +67,10 @@ fn a_template_that_does_not_end_or_fills_the_memory_is_stopped() {
         let opened: String = (0..depth).map(|i| format!("{{% for a{i} in range(9999) %}}")).collect();
         opened + "x" + &"{% endfor %}".repeat(depth)
     };
-    let doubling = "{% set ns = namespace(s='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}";
-    let twice = |last: &str| "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}".to_owned() + last;
+    let doubling =
+        "{% set ns = namespace(s='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}";
+    let twice =
+        |last: &str| "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}".to_owned() + last;
     let (print, json, string) = (twice("{{ ns.s }}"), twice("{{ ns.s | tojson }}"), twice("{{ ns.s | string }}"));
     let macros = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     let huge = ["{{ 'a' * 10000000000 }}", "{{ [[1]] | tojson(indent=10000000000) }}"];
@@ -94,7 +96,8 @@ fn a_long_conversation_has_the_fuel_that_it_needs() {
 
 #[test]
 fn what_is_no_conversation_is_refused_with_what_would_be_right() {
-    for (messages, expected) in [(json!({"role": "user"}), "messages must be a JSON array"), (json!("hi"), "messages must be a JSON array")] {
+    for (messages, expected) in [(json!({"role": "user"}), "messages must be a JSON array"), (json!("hi"), "messages must be a JSON array")]
+    {
         let error = render("{{ messages }}", &messages).unwrap_err();
         assert!(matches!(&error, TextError::Request(message) if message.contains(expected)), "{error}");
     }
