@@ -53,7 +53,8 @@ impl Runner {
         let files = weights::open(Path::new(file))?;
         let spec = files.spec()?;
         let own = tokens.div_ceil(PAGE);
-        let decoder = Decoder::new(&mut files.weights(), &spec, own * sequences * PAGE, Options { element, ..Options::default() }).map_err(anyhow::Error::msg)?;
+        let decoder = Decoder::new(&mut files.weights(), &spec, own * sequences * PAGE, Options { element, ..Options::default() })
+            .map_err(anyhow::Error::msg)?;
         let mut pages = decoder.take_pages().into_iter();
         let pages = (0..sequences).map(|_| Arc::new(pages.by_ref().take(own).collect())).collect();
         Ok(Runner { pages, decoder, pool: Arc::new(Pool::new(threads)), threads })

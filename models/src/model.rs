@@ -112,8 +112,7 @@ impl Model {
         let mut outputs = network.run(inputs, threads, pool, between).into_iter();
         let encode = |decoded: Result<Decoded, Fault>| {
             let decoded = decoded?;
-            let outputs =
-                outputs.next().expect("the network answers every request").map_err(|fault| codec.explain(&decoded, fault))?;
+            let outputs = outputs.next().expect("the network answers every request").map_err(|fault| codec.explain(&decoded, fault))?;
             caught(|| codec.encode(&decoded, outputs)).unwrap_or_else(|reason| Err(Fault::model_failed(reason)))
         };
         decoded.into_iter().map(encode).collect()

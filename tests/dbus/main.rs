@@ -4,6 +4,7 @@ mod access;
 mod calls;
 mod client;
 mod contract;
+mod foreman;
 mod graph;
 mod jobs;
 mod others;

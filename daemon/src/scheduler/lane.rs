@@ -96,7 +96,14 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new() -> Lane {
-        Lane { state: State::Available, queues: Default::default(), arrivals: Arrivals::default(), running: 0, pace: None, spent: Duration::ZERO }
+        Lane {
+            state: State::Available,
+            queues: Default::default(),
+            arrivals: Arrivals::default(),
+            running: 0,
+            pace: None,
+            spent: Duration::ZERO,
+        }
     }
 
     /// The budget has changed.

@@ -1,11 +1,11 @@
 //! Both sides of the check's process: the parent that starts, bounds and believes it, and the child that binds itself.
 
 use super::{Comparison, Limits, Refusal, Report, Samples, compare, samples};
-use crate::{Model, Network};
 use crate::decoder::weights;
 use crate::manifest::{Manifest, Task};
 use crate::network::{Arithmetic, Batching};
 use crate::onnx::Source;
+use crate::{Model, Network};
 use hearth_api::graph::Graph;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,14 @@ impl Decoder {
             let Some(Decode(op)) = op.downcast_ref::<Decode>() else { return };
             let at = runs.iter().position(|run| run.name == op.name()).unwrap_or_else(|| {
                 let takes = if op.name() == "Embed" { "tokens" } else { "f32" };
-                runs.push(Running { name: op.name().into(), takes: takes.into(), gives: "f32".into(), count: 0, weight_bytes: 0, microseconds: 0.0 });
+                runs.push(Running {
+                    name: op.name().into(),
+                    takes: takes.into(),
+                    gives: "f32".into(),
+                    count: 0,
+                    weight_bytes: 0,
+                    microseconds: 0.0,
+                });
                 runs.len() - 1
             });
             runs[at].count += 1;

@@ -92,7 +92,8 @@ impl Graph<'_, '_> {
             QkNorm::EachHead => Some((spec.key_width, spec.key_width)),
             QkNorm::Whole => Some((spec.heads * spec.key_width, spec.kv_heads * spec.key_width)),
         };
-        let norms = norms.map(|(q, k)| TractResult::Ok((self.norm(&name("attn_q_norm.weight"), q)?, self.norm(&name("attn_k_norm.weight"), k)?)));
+        let norms =
+            norms.map(|(q, k)| TractResult::Ok((self.norm(&name("attn_q_norm.weight"), q)?, self.norm(&name("attn_k_norm.weight"), k)?)));
         Ok(Attention {
             layer: index,
             heads: spec.heads,

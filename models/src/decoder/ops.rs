@@ -183,7 +183,9 @@ impl Compute for Linear {
         let mut plain = out.try_as_plain_ram_mut()?;
         let out_rows = plain.as_slice_mut::<f32>()?;
         let parts: Vec<grouped::Part<'_>> = self.parts.iter().map(|(weights, bias)| grouped::Part { weights, bias }).collect();
-        turn.with_scratch(|scratch| grouped::multiply_side_by_side(turn.set, &turn.pool, turn.threads, &parts, x, accumulate, out_rows, scratch));
+        turn.with_scratch(|scratch| {
+            grouped::multiply_side_by_side(turn.set, &turn.pool, turn.threads, &parts, x, accumulate, out_rows, scratch)
+        });
         Ok(out)
     }
 
@@ -286,7 +288,18 @@ impl Compute for Attention {
         let mut plain = out.try_as_plain_ram_mut()?;
         let shape = Shape { heads: self.heads, scale: self.scale, window: 0, softcap: 0.0, sinks: &[] };
         let out_rows = plain.as_slice_mut::<f32>()?;
-        attention::attend(turn.set, &turn.pool, turn.threads, &turn.kv, self.layer, &shape, &turn.sequences(), &queries, out_rows, &turn.attention);
+        attention::attend(
+            turn.set,
+            &turn.pool,
+            turn.threads,
+            &turn.kv,
+            self.layer,
+            &shape,
+            &turn.sequences(),
+            &queries,
+            out_rows,
+            &turn.attention,
+        );
         Ok(out)
     }
 }
@@ -319,4 +332,3 @@ impl Compute for Select {
         Ok(out)
     }
 }
-

@@ -150,7 +150,15 @@ fn tiny(change: impl Fn(&str, &mut Vec<u64>)) -> Vec<u8> {
         .count("llama.block_count", 1)
         .count("llama.feed_forward_length", 64)
         .count("llama.attention.head_count", 2);
-    let matrices = [("attn_q", 32, 32), ("attn_k", 32, 32), ("attn_v", 32, 32), ("attn_output", 32, 32), ("ffn_gate", 32, 64), ("ffn_up", 32, 64), ("ffn_down", 64, 32)];
+    let matrices = [
+        ("attn_q", 32, 32),
+        ("attn_k", 32, 32),
+        ("attn_v", 32, 32),
+        ("attn_output", 32, 32),
+        ("ffn_gate", 32, 64),
+        ("ffn_up", 32, 64),
+        ("ffn_down", 64, 32),
+    ];
     let matrices = matrices.map(|(name, depth, outputs)| (format!("blk.0.{name}.weight"), vec![depth, outputs]));
     let vectors = ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"].map(|name| (name.to_owned(), vec![32]));
     for (name, mut dimensions) in [("token_embd.weight".to_owned(), vec![32, 8])].into_iter().chain(matrices).chain(vectors) {
@@ -175,9 +183,17 @@ fn refused(bytes: &[u8]) -> String {
 fn a_file_that_lies_about_its_tensors_is_refused() {
     let (_folder, path) = file(&tiny(|_, _| ()));
     decoder(&weights::open(&path).unwrap(), Options::default()).unwrap();
-    let missing = tiny(|name, dimensions| if name == "blk.0.attn_k.weight" { dimensions.clear() });
+    let missing = tiny(|name, dimensions| {
+        if name == "blk.0.attn_k.weight" {
+            dimensions.clear()
+        }
+    });
     assert!(refused(&missing).contains("it has no tensor blk.0.attn_k.weight"), "{}", refused(&missing));
-    let narrow = tiny(|name, dimensions| if name == "blk.0.ffn_up.weight" { dimensions[1] = 48 });
+    let narrow = tiny(|name, dimensions| {
+        if name == "blk.0.ffn_up.weight" {
+            dimensions[1] = 48
+        }
+    });
     assert!(refused(&narrow).contains("ffn_up.weight is [32, 48], but its metadata says that it is [32, 64]"), "{}", refused(&narrow));
 }
 

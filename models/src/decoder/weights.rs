@@ -302,7 +302,8 @@ impl Model<'_> {
 
     /// Nothing is left that the family's code does not know: it would compute something else than was trained.
     pub(super) fn all_used(&self) -> Result<(), GgufError> {
-        let left: Vec<&str> = self.files.gguf.tensors.keys().map(String::as_str).filter(|name| !self.used.contains(*name)).take(4).collect();
+        let left: Vec<&str> =
+            self.files.gguf.tensors.keys().map(String::as_str).filter(|name| !self.used.contains(*name)).take(4).collect();
         if left.is_empty() {
             return Ok(());
         }

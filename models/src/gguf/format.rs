@@ -186,7 +186,9 @@ impl Format {
                 let code = b[16 + at / 128 * 32 + at % 32] >> (2 * (at % 128 / 32)) & 3;
                 *out = half(&b[80..]) * f32::from(scale & 15) * f32::from(code) - half(&b[82..]) * f32::from(scale >> 4);
             }),
-            Format::Q3_K => each.for_each(|(at, out)| *out = half(&b[108..]) * f32::from(scale_of_q3(&b[96..], at / 16)) * f32::from(code_of_q3(b, at))),
+            Format::Q3_K => {
+                each.for_each(|(at, out)| *out = half(&b[108..]) * f32::from(scale_of_q3(&b[96..], at / 16)) * f32::from(code_of_q3(b, at)))
+            }
             Format::Q4_K => each.for_each(|(at, out)| {
                 let (scale, minimum) = scale_and_minimum(&b[4..], at / 32);
                 *out = half(b) * f32::from(scale) * f32::from(code_of_q4(&b[16..], at)) - half(&b[2..]) * f32::from(minimum);

@@ -7,11 +7,11 @@ pub mod format;
 pub(crate) mod groups;
 mod metadata;
 mod reader;
-mod vocabulary;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 pub use format::Format;
 pub use metadata::{Metadata, Value};

@@ -22,10 +22,10 @@ use hearth_api::graph::Graph;
 use hearth_api::{Answer, Fault, Payload, Priority};
 use hearth_kernels::{InstructionSet, Pool};
 use pages::{Held, Pages};
+use serde_json::value::RawValue;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use serde_json::value::RawValue;
 use std::time::{Duration, Instant, SystemTime};
 use talk::{Defaults, fault};
 
@@ -97,7 +97,8 @@ impl LanguageModel {
         let prompt = self.prompt(&request).map_err(|error| fault(&error))?;
         let (tokens, context) = (prompt.len(), self.defaults.context);
         if tokens == 0 || tokens >= context {
-            let says = format!("the conversation has {tokens} tokens, and {context} are the most that this model takes, its answer included");
+            let says =
+                format!("the conversation has {tokens} tokens, and {context} are the most that this model takes, its answer included");
             return Err(Fault::too_large(says).with_limit("context_tokens", context as u64));
         }
         let constraints = || self.constraints();
@@ -160,13 +161,23 @@ impl LanguageModel {
         counts
             .map(|(&count, talk)| {
                 talk.computed(count);
-                if count == 0 || !talk.is_up_to_date() { Progress::Going(Said::default()) } else { talk.speak(rows.next().unwrap_or_default()) }
+                if count == 0 || !talk.is_up_to_date() {
+                    Progress::Going(Said::default())
+                } else {
+                    talk.speak(rows.next().unwrap_or_default())
+                }
             })
             .collect()
     }
 
     /// Answers conversations to their ends.
-    pub(crate) fn answer(&self, payloads: &[Payload], threads: usize, pool: &Arc<Pool>, between: &mut dyn FnMut()) -> Vec<Result<Answer, Fault>> {
+    pub(crate) fn answer(
+        &self,
+        payloads: &[Payload],
+        threads: usize,
+        pool: &Arc<Pool>,
+        between: &mut dyn FnMut(),
+    ) -> Vec<Result<Answer, Fault>> {
         let begun = Instant::now();
         let mut talks: Vec<Result<Talk, Fault>> = payloads.iter().map(|p| self.begin(p, Priority::default(), begun)).collect();
         let mut answers: Vec<Option<Result<Answer, Fault>>> = talks.iter().map(|talk| talk.as_ref().err().cloned().map(Err)).collect();

@@ -179,7 +179,6 @@ impl<P: Clone> Held<P> {
             before = Some(pages.content(page));
         }
     }
-
 }
 
 impl<P> Held<P> {

@@ -48,7 +48,8 @@ fn begin(model: &LanguageModel, body: &Value, priority: Priority) -> Talk {
 #[test]
 fn an_answer_depends_neither_on_its_neighbours_nor_on_the_threads() {
     let (_folder, model) = model(Chat::default());
-    let bodies: Vec<Value> = ["lamp on", "is the pump running hot again?", "a", "count the parts on line two, please"].map(|words| asked(words, 12)).into();
+    let bodies: Vec<Value> =
+        ["lamp on", "is the pump running hot again?", "a", "count the parts on line two, please"].map(|words| asked(words, 12)).into();
     let together = answers(&model, &bodies, 2);
     for (body, answer) in bodies.iter().zip(&together) {
         let alone = &answers(&model, std::slice::from_ref(body), 1)[0];
@@ -173,7 +174,8 @@ fn a_bad_request_is_told_what_is_wrong() {
     assert_eq!(long.kind, FaultKind::TooLarge);
     assert!(long.message.contains("64 are the most"), "{}", long.message);
     let mut impossible = asked("hello", 4);
-    impossible["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "minLength": 5, "maxLength": 2}}});
+    impossible["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "minLength": 5, "maxLength": 2}}});
     assert_eq!(refused(impossible).kind, FaultKind::BadRequest);
     assert_eq!(refused(json!({"messages": []})).kind, FaultKind::BadRequest);
 }

@@ -20,7 +20,15 @@ fn scheduler() -> Scheduler {
 fn job(ticket: u64, model: &str, deadline: u64) -> Event {
     let key = Key { door: Door::Bus, reply_to: ":1.7".into(), correlation: vec![ticket as u8].into() };
     let model: ModelName = name(model);
-    Event::Submit(Job { ticket: Ticket(ticket), key, model, priority: Priority::Normal, deadline: at(ms(deadline)), bytes: 1, alone: false })
+    Event::Submit(Job {
+        ticket: Ticket(ticket),
+        key,
+        model,
+        priority: Priority::Normal,
+        deadline: at(ms(deadline)),
+        bytes: 1,
+        alone: false,
+    })
 }
 
 /// The step to run.

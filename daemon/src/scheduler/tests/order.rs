@@ -175,7 +175,11 @@ fn steps_may_be_reported_over_in_either_order() {
     let inner = run(scheduler.on(Event::Between(outer), at(ms(3)))).unwrap();
     assert_eq!(run(scheduler.on(Event::Submit(job(3, Priority::High)), at(ms(3)))), None);
     assert_eq!(run(scheduler.on(Event::Between(outer), at(ms(3)))), None);
-    assert_eq!(run(scheduler.on(Event::Finished { step: outer, took: ms(3), unfinished: Vec::new() }, at(ms(5)))), None, "the inner one is still at work");
+    assert_eq!(
+        run(scheduler.on(Event::Finished { step: outer, took: ms(3), unfinished: Vec::new() }, at(ms(5)))),
+        None,
+        "the inner one is still at work"
+    );
     assert_eq!(run(scheduler.on(Event::Finished { step: outer, took: ms(3), unfinished: Vec::new() }, at(ms(5)))), None, "twice is once");
     assert!(run(scheduler.on(Event::Finished { step: inner, took: ms(2), unfinished: Vec::new() }, at(ms(6)))).is_some());
 }

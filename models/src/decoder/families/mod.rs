@@ -76,7 +76,9 @@ impl Keys<'_> {
     fn dense(&self) -> Result<(), GgufError> {
         match self.gguf.metadata.count(&self.name("expert_count"))? {
             None | Some(0) => Ok(()),
-            Some(experts) => Err(GgufError(format!("its {} model has {experts} experts; dense models of this family are known", self.architecture))),
+            Some(experts) => {
+                Err(GgufError(format!("its {} model has {experts} experts; dense models of this family are known", self.architecture)))
+            }
         }
     }
 
@@ -102,9 +104,17 @@ impl Keys<'_> {
         let epsilon = self.float("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5);
         let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
         if !(theta > 1.0 && epsilon >= 0.0) {
-            return Err(GgufError(format!("its rope.freq_base {theta} or norm epsilon {epsilon} cannot be: a base above 1 and an epsilon from 0 on can")));
+            return Err(GgufError(format!(
+                "its rope.freq_base {theta} or norm epsilon {epsilon} cannot be: a base above 1 and an epsilon from 0 on can"
+            )));
         }
-        let rope = RopeSpec { pairs, width: turning, theta, scaling: self.scaling()?, factors: self.gguf.tensors.contains_key("rope_freqs.weight") };
+        let rope = RopeSpec {
+            pairs,
+            width: turning,
+            theta,
+            scaling: self.scaling()?,
+            factors: self.gguf.tensors.contains_key("rope_freqs.weight"),
+        };
         let attention = AttentionSpec { heads, kv_heads, key_width, value_width, scale: 1.0 / (key_width as f32).sqrt(), rope, qk_norm };
         let layer = LayerSpec { norms, attention, feed_forward: FeedForwardSpec { width: self.required("feed_forward_length")? } };
         Ok(DecoderSpec {
@@ -143,7 +153,9 @@ impl Keys<'_> {
                     .metadata
                     .count(&self.name("rope.scaling.original_context_length"))?
                     .filter(|context| *context > 0)
-                    .ok_or_else(|| GgufError(format!("its {name} is yarn without {}", self.name("rope.scaling.original_context_length"))))?,
+                    .ok_or_else(|| {
+                        GgufError(format!("its {name} is yarn without {}", self.name("rope.scaling.original_context_length")))
+                    })?,
             }),
             _ => Err(GgufError(format!("its {name} is {kind:?}; none, linear and yarn are known"))),
         }
