@@ -68,14 +68,23 @@ struct Products<'a> {
 impl Loop for Products<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let mut sums = *self.chains;
-        for (x, weights) in self.x.chunks(CHAINS).zip(self.weights.chunks(CHAINS)) {
-            for ((x, weights), sums) in x.iter().zip(weights).zip(&mut sums) {
-                for (sum, weight) in sums.iter_mut().zip(weights) {
-                    *sum = if FUSED { x.mul_add(*weight, *sum) } else { x * weight + *sum };
-                }
+        let add = |sums: &mut [f32; PANEL], x: f32, weights: &[f32; PANEL]| {
+            for (sum, weight) in sums.iter_mut().zip(weights) {
+                *sum = if FUSED { x.mul_add(*weight, *sum) } else { x * weight + *sum };
             }
+        };
+        // Each in variables of its own: these stay in registers, an array of them would not.
+        let [mut a, mut b, mut c, mut d] = *self.chains;
+        let ((x, x_left), (weights, weights_left)) = (self.x.as_chunks::<CHAINS>(), self.weights.as_chunks::<CHAINS>());
+        for (x, weights) in x.iter().zip(weights) {
+            add(&mut a, x[0], &weights[0]);
+            add(&mut b, x[1], &weights[1]);
+            add(&mut c, x[2], &weights[2]);
+            add(&mut d, x[3], &weights[3]);
         }
-        *self.chains = sums;
+        *self.chains = [a, b, c, d];
+        for ((x, weights), sums) in x_left.iter().zip(weights_left).zip(self.chains) {
+            add(sums, *x, weights);
+        }
     }
 }

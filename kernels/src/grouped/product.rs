@@ -76,11 +76,8 @@ pub fn multiply_side_by_side(
     let all: usize = parts.iter().map(panels).sum();
     // A few tasks for each thread, so that one that is held up does not hold up all.
     let size = if threads <= 1 { all } else { all.div_ceil(4 * threads).max(TASK_PANELS) };
-    let tasks: Vec<(usize, usize)> = parts
-        .iter()
-        .enumerate()
-        .flat_map(|(part, of)| (0..panels(of)).step_by(size.max(1)).map(move |panel| (part, panel)))
-        .collect();
+    let tasks: Vec<(usize, usize)> =
+        parts.iter().enumerate().flat_map(|(part, of)| (0..panels(of)).step_by(size.max(1)).map(move |panel| (part, panel))).collect();
     let starts: Vec<usize> = parts.iter().scan(0, |start, part| Some(std::mem::replace(start, *start + part.weights.outputs()))).collect();
     let target = Target(out.as_mut_ptr());
     let work = |task: usize| {

@@ -136,7 +136,9 @@ fn each_layout_has_a_number_of_its_own() {
 
 #[test]
 fn sums_that_would_saturate_are_exact() {
-    for (codes, extreme, number) in [(Codes::Unsigned, 15, 15.0), (Codes::Signed, 0, -8.0), (Codes::Eight, -128, -128.0), (Codes::Iq4, 0, -127.0)] {
+    for (codes, extreme, number) in
+        [(Codes::Unsigned, 15, 15.0), (Codes::Signed, 0, -8.0), (Codes::Eight, -128, -128.0), (Codes::Iq4, 0, -127.0)]
+    {
         let layout = Layout::Grouped { codes, group: 32, scales: Scales::Halves, minima: false };
         // 0x3c00 is 1.
         let row = Owned { codes: vec![extreme; 64], scales: vec![0x3c00; 2], ..Owned::default() };
