@@ -58,6 +58,18 @@ impl Home {
         self.put(model, &bundled.manifest().version, |directory| Ok(bundled.write_to(directory)?))
     }
 
+    /// Puts `talker` there: a language model of a few layers with random weights, which talks nonsense of its own.
+    pub fn put_talker(&self) -> anyhow::Result<()> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/llm/fixtures/llama3-Q8_0.gguf");
+        let manifest = "name = \"talker\"\nversion = \"1\"\nfile = \"talker.gguf\"\n\n[task]\nkind = \"chat\"\n";
+        self.put("talker", "1", |directory| {
+            std::fs::create_dir_all(directory)?;
+            std::fs::write(directory.join("manifest.toml"), manifest)?;
+            std::fs::copy(&file, directory.join("talker.gguf"))?;
+            Ok(())
+        })
+    }
+
     /// Starts a daemon here. `sections` is the configuration but for the folders.
     pub fn start(&self, sections: &str) -> anyhow::Result<Hearthd> {
         self.start_with(sections, |command| command)

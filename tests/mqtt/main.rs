@@ -5,10 +5,10 @@ mod boxes;
 mod connection;
 mod delivery;
 mod faults;
-mod foreman;
 mod others;
 mod secure;
 mod state;
+mod talker;
 mod talks;
 mod texts;
 

@@ -1,4 +1,4 @@
-//! Talks with a language model, the bundled `foreman`, over the broker.
+//! Talks with a language model, a small one with random weights, over the broker.
 
 use anyhow::{Context, ensure};
 use hearth_api::chat::ChatChunk;
@@ -11,7 +11,7 @@ use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A broker with a daemon that serves `foreman`, and a client that hears its answers.
+/// A broker with a daemon that serves a language model, and a client that hears its answers.
 struct Shop {
     daemon: Hearthd,
     home: Home,
@@ -22,7 +22,7 @@ struct Shop {
 impl Shop {
     async fn open() -> anyhow::Result<Shop> {
         let (broker, home) = (Broker::start("")?, Home::new()?);
-        home.put_bundled("foreman")?;
+        home.put_talker()?;
         let daemon = home.start(&broker.section())?;
         client::online(broker.port()).await?;
         let mut client = Client::connect(broker.port(), "client").await?;
@@ -36,7 +36,7 @@ impl Shop {
             correlation_data: Some(id.to_owned().into()),
             ..PublishProperties::default()
         };
-        self.client.publish(&format!("hearth/test/chat/foreman/{id}"), QoS::AtLeastOnce, false, request.to_string(), properties).await
+        self.client.publish(&format!("hearth/test/chat/talker/{id}"), QoS::AtLeastOnce, false, request.to_string(), properties).await
     }
 
     /// The next chunk, or else the reply that ends the answer.
@@ -86,7 +86,7 @@ async fn chunks_come_in_order_and_the_whole_answer_after_them() -> anyhow::Resul
 #[tokio::test]
 async fn an_answer_that_a_killed_daemon_had_begun_is_begun_again_as_another_attempt() -> anyhow::Result<()> {
     let mut shop = Shop::open().await?;
-    let words = "turn the lamp on and the saw off ".repeat(40);
+    let words = "turn the lamp on and the saw off ".repeat(10);
     let schema = json!({"type": "object", "properties": {"say": {"const": words}}, "required": ["say"], "additionalProperties": false});
     let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
     let request = json!({"messages": [{"role": "user", "content": "lamp on"}], "stream": true, "response_format": format});

@@ -1,4 +1,4 @@
-//! Talks with a language model, the bundled `foreman`, through the pipe and through `hearthctl chat`.
+//! Talks with a language model, a small one with random weights, through the pipe and through `hearthctl chat`.
 
 use crate::client::{Options, PATIENCE, call, hearthctl, model, printed, proxy, wait_for_name};
 use anyhow::{Context, ensure};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use zbus::{Connection, OwnedObjectPath, Proxy, Variant};
 
-/// A bus with a daemon that serves `foreman`.
+/// A bus with a daemon that serves a language model.
 struct Shop {
     _daemon: Hearthd,
     bus: Bus,
@@ -26,7 +26,7 @@ struct Shop {
 impl Shop {
     async fn open() -> anyhow::Result<Shop> {
         let (bus, home) = (Bus::start()?, Home::new()?);
-        home.put_bundled("foreman")?;
+        home.put_talker()?;
         let daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
         let client = bus.connect().await?;
         wait_for_name(&client).await?;
@@ -36,7 +36,7 @@ impl Shop {
     /// Calls Chat; gives the job's object and the lines of the pipe.
     async fn chat(&self, request: &Value) -> anyhow::Result<(Proxy<'static>, Lines<BufReader<pipe::Receiver>>)> {
         let arguments = ("application/json", Variant::from(request.to_string().into_bytes()), Options::new());
-        let (job, pipe): (OwnedObjectPath, zbus::OwnedFd) = call(&model(&self.client, "foreman").await?, "Chat", &arguments).await?;
+        let (job, pipe): (OwnedObjectPath, zbus::OwnedFd) = call(&model(&self.client, "talker").await?, "Chat", &arguments).await?;
         let lines = BufReader::new(pipe::Receiver::from_owned_fd(pipe.into())?).lines();
         Ok((proxy(&self.client, job.as_str(), JOB_INTERFACE).await?, lines))
     }
@@ -65,7 +65,7 @@ fn text(chunks: &[ChatChunk]) -> String {
 
 /// A request whose answer is some hundred tokens long, whatever the model would like to say.
 fn long() -> Value {
-    let words = "turn the lamp on and the saw off ".repeat(40);
+    let words = "turn the lamp on and the saw off ".repeat(10);
     let schema = json!({"type": "object", "properties": {"say": {"const": words}}, "required": ["say"], "additionalProperties": false});
     json!({
         "messages": [{"role": "user", "content": "lamp on"}], "stream": true, "logprobs": true, "top_logprobs": 20,
@@ -137,13 +137,13 @@ async fn an_answer_is_stopped_half_way() -> anyhow::Result<()> {
 async fn hearthctl_answers_one_question_and_ends() -> anyhow::Result<()> {
     let shop = Shop::open().await?;
     let question = "switch on the lamp in the workshop";
-    let said = printed(&hearthctl(&shop.bus, &["chat", "foreman", question, "--temperature", "0", "--max-tokens", "100"])?);
-    let json = printed(&hearthctl(&shop.bus, &["chat", "foreman", question, "--temperature", "0", "--max-tokens", "100", "--json"])?);
+    let said = printed(&hearthctl(&shop.bus, &["chat", "talker", question, "--temperature", "0", "--max-tokens", "100"])?);
+    let json = printed(&hearthctl(&shop.bus, &["chat", "talker", question, "--temperature", "0", "--max-tokens", "100", "--json"])?);
     let reply: Value = serde_json::from_str(&json)?;
     assert_eq!(said.trim_end(), reply["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim_end());
 
     let mut piped = Command::new(program("hearthctl"))
-        .args(["chat", "foreman", "--temperature", "0", "--max-tokens", "100", "--bus", &shop.bus.address()])
+        .args(["chat", "talker", "--temperature", "0", "--max-tokens", "100", "--bus", &shop.bus.address()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
