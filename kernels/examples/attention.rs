@@ -55,7 +55,9 @@ fn measure(model: &Model) {
             let batch = [Sequence { pages: &pages, start: context - rows, rows }];
             let queries = noise(rows * heads * key_width);
             let mut out = vec![0.0; rows * heads * shape.value_width()];
-            let time = shortest(|| attend(set, &pool, &kv, 0, &attention, &batch, black_box(&queries), black_box(&mut out), &scratch));
+            let time = shortest(|| {
+                attend(set, &pool, pool.threads(), &kv, 0, &attention, &batch, black_box(&queries), black_box(&mut out), &scratch)
+            });
             let writing = shortest(|| {
                 let (keys, values) = (&keys[..rows * kv_heads * key_width], &new_values[..rows * kv_heads * width]);
                 kv.write(set, 0, &batch, black_box(keys), black_box(values));

@@ -4,8 +4,9 @@ use anyhow::{Context, ensure};
 use hearth_api::chat::ChatChunk;
 use hearth_api::{Answer, Reply};
 use hearth_tests::broker::Broker;
-use hearth_tests::client::{self, Client};
+use hearth_tests::client::{self, Client, tensor};
 use hearth_tests::daemon::{Hearthd, Home};
+use hearth_tests::onnx;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use rustix::process::Signal;
@@ -23,6 +24,7 @@ impl Shop {
     async fn open() -> anyhow::Result<Shop> {
         let (broker, home) = (Broker::start("")?, Home::new()?);
         home.put_talker()?;
+        home.put("negate", "1.0", onnx::negate)?;
         let daemon = home.start(&broker.section())?;
         client::online(broker.port()).await?;
         let mut client = Client::connect(broker.port(), "client").await?;
@@ -106,5 +108,36 @@ async fn an_answer_that_a_killed_daemon_had_begun_is_begun_again_as_another_atte
     assert_eq!(again.first().map(|chunk| chunk.number), Some(0));
     let text: String = again.iter().filter_map(|chunk| chunk.choices[0].delta.content.as_deref()).collect();
     assert_eq!(text, whole);
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_model_does_not_wait_for_a_talk() -> anyhow::Result<()> {
+    let mut shop = Shop::open().await?;
+    let words = "turn the lamp on and the saw off ".repeat(12);
+    let schema = json!({"type": "object", "properties": {"say": {"const": words}}, "required": ["say"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
+    let request = json!({"messages": [{"role": "user", "content": "lamp on"}], "stream": true, "response_format": format});
+    for talk in 0..4 {
+        shop.ask(&format!("talk{talk}"), &request).await?;
+    }
+    while shop.client.answer().await?.status != "chunk" {}
+    let properties = PublishProperties {
+        response_topic: Some("hearth/reply/negate".into()),
+        correlation_data: Some("negate".into()),
+        ..PublishProperties::default()
+    };
+    shop.client.publish("hearth/test/infer/negate/n", QoS::AtLeastOnce, false, tensor(&[2.0]), properties).await?;
+    let (mut over, mut negated) = (0, None);
+    while over < 4 {
+        let answer = shop.client.answer().await?;
+        match (answer.status.as_str(), answer.json["outputs"][0]["data"][0].as_f64()) {
+            ("chunk", _) => {}
+            ("ok", Some(value)) => negated = Some((value, over)),
+            ("ok", None) => over += 1,
+            (other, _) => anyhow::bail!("{other}: {}", answer.json),
+        }
+    }
+    assert_eq!(negated, Some((-2.0, 0)), "answered, and before any of the talks was over");
     Ok(())
 }

@@ -81,6 +81,8 @@ fn load(store: &Store, wanted: &Wanted) -> Result<Fresh, Fault> {
 
 /// The first sample of the model, or a sentence where it takes texts, or zeros of the shape that it takes.
 fn sample(wanted: &Wanted, model: &Model) -> Option<Payload> {
+    // Conversations are not measured: each of their steps is another.
+    model.network()?;
     for sample in &model.manifest().samples {
         if wanted.directory.join(&sample.file).metadata().is_ok_and(|m| m.len() <= SAMPLE_BYTES)
             && let Ok(payload) = hearth_models::check::payload(&wanted.directory, sample)

@@ -262,8 +262,13 @@ impl StepLoop {
     }
 
     fn no_room(&mut self, model: &ModelName, needed: u64, available: u64) {
+        let mend = if self.catalog.chats(model) {
+            "; a shorter context and cache in its manifest's [task] need less, or raise models.memory_mb"
+        } else {
+            ""
+        };
         let fault = Fault::model_failed(format!(
-            "{model} needs {} of memory and can have {}: the models' budget is {}, pinned models keep the rest",
+            "{model} needs {} of memory and can have {}: the models' budget is {}, pinned models keep the rest{mend}",
             mib(needed),
             mib(available),
             self.catalog.memory

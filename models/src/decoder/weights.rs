@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// What the file of repacked weights is called, after the GGUF's own name.
 const ENDING: &str = ".packed";
@@ -31,8 +32,9 @@ const MAX_HEAD: u64 = 64 << 20;
 /// What the file says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Head {
-    /// Bytes of the GGUF.
+    /// Bytes of the GGUF, and when it was written, in nanoseconds of the Unix epoch: what is packed is of this very file.
     source_bytes: usize,
+    source_written: u128,
     matrices: BTreeMap<String, Place>,
 }
 
@@ -65,7 +67,7 @@ pub struct Files {
 /// Opens a GGUF and its repacked weights. Where these are missing or not of this version they are made first, which takes a while.
 pub fn open(path: &Path) -> Result<Files, LoadError> {
     let (source, gguf) = read(path)?;
-    let wanted = plan(&gguf, source.len()).map_err(|e| invalid(path, e))?;
+    let wanted = plan(path, &gguf, source.len())?;
     let packed = packed_path(path);
     let opened = match open_packed(&packed, &wanted) {
         Some(opened) => opened,
@@ -115,7 +117,9 @@ fn open_packed(path: &Path, wanted: &Head) -> Option<(Bytes, usize)> {
 }
 
 /// Where each matrix is to lie.
-fn plan(gguf: &Gguf, source_bytes: usize) -> Result<Head, GgufError> {
+fn plan(path: &Path, gguf: &Gguf, source_bytes: usize) -> Result<Head, LoadError> {
+    let written = path.metadata().and_then(|data| data.modified()).map_err(|e| LoadError::read(path, e))?;
+    let source_written = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let mut matrices = BTreeMap::new();
     let mut end = 0usize;
     for (name, tensor) in gguf.tensors.iter().filter(|(_, tensor)| tensor.dimensions.len() == 2) {
@@ -123,11 +127,11 @@ fn plan(gguf: &Gguf, source_bytes: usize) -> Result<Head, GgufError> {
         let layout = layout(tensor.format);
         let start = end.next_multiple_of(ALIGNMENT);
         let bytes = layout.bytes(outputs, depth).and_then(|bytes| start.checked_add(bytes));
-        end = bytes.ok_or_else(|| GgufError(format!("its tensor {name} is larger than there can be")))?;
+        end = bytes.ok_or_else(|| invalid(path, GgufError(format!("its tensor {name} is larger than there can be"))))?;
         let (source, format) = (tensor.bytes.clone(), tensor.format.to_string());
         matrices.insert(name.clone(), Place { format, source, outputs, depth, layout: layout.number(), bytes: start..end });
     }
-    Ok(Head { source_bytes, matrices })
+    Ok(Head { source_bytes, source_written, matrices })
 }
 
 /// The layout of a format's weights.
@@ -179,7 +183,7 @@ fn row(groups: &Groups) -> Row<'_> {
 /// Writes the repacked weights of a GGUF beside it. `progress` is told bytes done and bytes in all.
 pub fn repack(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LoadError> {
     let (source, gguf) = read(path)?;
-    let head = plan(&gguf, source.len()).map_err(|e| invalid(path, e))?;
+    let head = plan(path, &gguf, source.len())?;
     let target = packed_path(path);
     let fresh = target.with_extension("new");
     let mut write = || {

@@ -105,8 +105,12 @@ pub fn attend(
         })
         .collect();
     match &*kv.layer(layer) {
-        Memory::Half(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch),
-        Memory::Single(memory) => Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch),
+        Memory::Half(memory) => {
+            Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch)
+        }
+        Memory::Single(memory) => {
+            Step { set, kv, attention, memory: memory.as_slice(), queries }.run(pool, threads, batch, &tables, out, scratch)
+        }
     }
 }
 
