@@ -134,8 +134,10 @@ unsafe fn tiles<D: Dot>(panel: &Panel<'_>, rows: &QuantizedRows, range: Range<us
         unsafe {
             match count {
                 4 => {
-                    tile::<4, 2, D>(panel, rows, row, own, 0, dot);
-                    tile::<4, 2, D>(panel, rows, row, own, 8, dot);
+                    // One call, which the compiler puts in place with all that it calls.
+                    for output in [0, 8] {
+                        tile::<4, 2, D>(panel, rows, row, own, output, dot);
+                    }
                 }
                 2 => tile::<2, 4, D>(panel, rows, row, own, 0, dot),
                 _ => tile::<1, 4, D>(panel, rows, row, own, 0, dot),
