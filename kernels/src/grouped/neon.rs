@@ -1,6 +1,8 @@
 //! Products with codes on NEON: four outputs a register, SMLAL or SDOT on quads. An input of the inner loops is two quads of the codes
 //! and of the rows, half a group apart: so far apart are codes of 4 bits that share a byte.
 
+#![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
+
 use super::PANEL;
 use super::layout::{Codes, Layout, Scales};
 use super::panel::Panel;
