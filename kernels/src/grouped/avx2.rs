@@ -1,6 +1,8 @@
 //! Products with codes on AVX2: eight outputs a register, VPMADDUBSW on quads. Loops, not closures of intrinsics, which the compiler
 //! would leave calls.
 
+#![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
+
 use super::PANEL;
 use super::layout::{Codes, Layout, Scales};
 use super::panel::Panel;

@@ -1,6 +1,8 @@
 //! Products with codes on NEON: four outputs a register, SMLAL or SDOT on quads. An input of the inner loops is two quads of the codes
 //! and of the rows, half a group apart: so far apart are codes of 4 bits that share a byte.
 
+#![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
+
 use super::PANEL;
 use super::layout::{Codes, Layout, Scales};
 use super::panel::Panel;
@@ -134,8 +136,10 @@ unsafe fn tiles<D: Dot>(panel: &Panel<'_>, rows: &QuantizedRows, range: Range<us
         unsafe {
             match count {
                 4 => {
-                    tile::<4, 2, D>(panel, rows, row, own, 0, dot);
-                    tile::<4, 2, D>(panel, rows, row, own, 8, dot);
+                    // One call, which the compiler puts in place with all that it calls.
+                    for output in [0, 8] {
+                        tile::<4, 2, D>(panel, rows, row, own, output, dot);
+                    }
                 }
                 2 => tile::<2, 4, D>(panel, rows, row, own, 0, dot),
                 _ => tile::<1, 4, D>(panel, rows, row, own, 0, dot),

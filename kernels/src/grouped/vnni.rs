@@ -1,5 +1,7 @@
 //! Products with codes with VPDPBUSD: four to a lane, those of unsigned numbers with the rows. What is not products is that of `avx2`.
 
+#![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
+
 use super::PANEL;
 use super::avx2::{Dot, load, quad, spread, tiles, unpack};
 use super::layout::Layout;
