@@ -13,7 +13,7 @@ const MAX_TRIE_BYTES: usize = 1 << 22;
 const MAX_SCHEMA: usize = 64 << 10;
 /// Blanks between two parts of an answer. A model that finds no end would write blanks for ever.
 const BLANKS: &str = r"[ \t\r\n]{1,64}";
-/// Bounds of what a schema may cost. A real one of 64 KiB stays far below; together they are some 100 ms and 100 MB at worst.
+/// Bounds of what a schema may cost: llguidance's usual ones, but for those that hold for a whole schema, which are a fifth to a half.
 const LIMITS: ParserLimits = ParserLimits {
     max_items_in_row: 2000,
     initial_lexer_fuel: 500_000,
