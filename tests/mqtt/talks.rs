@@ -4,6 +4,7 @@ use crate::Site;
 use hearth_tests::client::{Client, tensor};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
+use serde_json::Value;
 
 /// Sends a chat request at QoS 1, to be answered at `hearth/reply/<id>`.
 async fn ask(client: &Client, model: &str, id: &str, payload: String) -> anyhow::Result<()> {
@@ -38,7 +39,11 @@ async fn a_talk_is_cancelled_by_its_id() -> anyhow::Result<()> {
     for id in ["1", "2", "3"] {
         ask(&client, "steady", id, tensor(&[0.0])).await?;
     }
-    site.broker.logged("Sending PUBLISH to hearthd-test-chat", 3).await?;
+    // A cancellation is of another session, and might overtake what it cancels.
+    let mut watch = Client::connect(site.broker.port(), "watch").await?;
+    watch.subscribe("hearth/test/stats").await?;
+    let all_came = |stats: &[u8]| serde_json::from_slice::<Value>(stats).is_ok_and(|stats| stats["received"] == 3);
+    watch.message_on("hearth/test/stats", all_came).await?;
     client.publish("hearth/test/cancel", QoS::AtLeastOnce, false, "3", PublishProperties::default()).await?;
     let mut ends = Vec::new();
     for _ in 0..3 {

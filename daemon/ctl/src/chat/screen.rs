@@ -90,7 +90,7 @@ fn write(terminal: bool, text: &str) -> io::Result<()> {
 }
 
 /// Without control characters but line breaks and tabs.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 

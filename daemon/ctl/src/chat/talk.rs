@@ -1,5 +1,6 @@
 //! A talk: what was said so far, and the request that it makes. Kept in memory alone.
 
+use super::screen::harmless;
 use anyhow::Context;
 use hearth_api::chat::{Message, Role};
 use hearth_api::{ContentType, ModelName, Payload};
@@ -69,7 +70,7 @@ impl Talk {
     fn text(&self, model: &ModelName) -> String {
         let system = self.system.iter().map(|text| ("system", text.as_str()));
         let said = self.messages.iter().map(|m| (if m.role == Role::User { "you" } else { model.as_str() }, m.content.as_str()));
-        system.chain(said).map(|(who, text)| format!("{who}: {}\n\n", text.trim_end())).collect()
+        system.chain(said).map(|(who, text)| format!("{who}: {}\n\n", harmless(text).trim_end())).collect()
     }
 }
 
@@ -116,10 +117,10 @@ mod tests {
         let file = std::env::temp_dir().join(format!("hearthctl-talk-{}", std::process::id()));
         let mut talk = talk();
         talk.ask("lamp on");
-        talk.answered("done\n");
+        talk.answered("\x1b[31mdone\n");
         let model = ModelName::new("foreman").unwrap();
         talk.save(&file, &model).unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "system: Be brief.\n\nyou: lamp on\n\nforeman: done\n\n");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "system: Be brief.\n\nyou: lamp on\n\nforeman: [31mdone\n\n");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(talk.save(&file, &model).is_err());
         std::fs::remove_file(&file).unwrap();
