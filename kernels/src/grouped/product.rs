@@ -2,9 +2,8 @@
 
 use super::layout::Layout;
 use super::{PANEL, Weights, plain, scalar};
-use crate::cpu::Kind;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use crate::cpu::Products;
+use crate::cpu::{Kind, Products};
 use crate::int4::QuantizedRows;
 use crate::{InstructionSet, Pool};
 use std::ops::Range;

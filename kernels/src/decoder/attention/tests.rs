@@ -265,7 +265,7 @@ fn a_shared_prefix_gives_the_bits_of_one_of_its_own() {
         kv.write(set, 0, &batch, &join(|tokens| &tokens.keys), &join(|tokens| &tokens.values));
         let attention = Attention { heads: 6, scale: 1.0 / 24f32.sqrt(), window: 0, softcap: 0.0, sinks: &[] };
         let mut out = vec![0.0; 2 * (count - common) * 6 * 12];
-        attend(set, &Pool::new(1), &kv, 0, &attention, &batch, &join(|tokens| &tokens.queries), &mut out, &Scratch::new());
+        attend(set, &Pool::new(1), 1, &kv, 0, &attention, &batch, &join(|tokens| &tokens.queries), &mut out, &Scratch::new());
         let expected: Vec<f32> = expected.iter().flat_map(|result| result[common * 6 * 12..].to_vec()).collect();
         assert_eq!(out, expected, "{set}");
     }
