@@ -9,7 +9,7 @@ import pathlib
 import subprocess
 import sys
 
-from gguf import metadata
+from gguf_head import metadata
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 WIDE = [
