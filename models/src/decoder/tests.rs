@@ -1,7 +1,7 @@
 use super::weights::{self, Files};
 use super::{Decoder, Element, Logits, Options, PAGE, Piece};
-use crate::gguf::{Format, Gguf};
 use crate::gguf::testing::{Writer, blocks};
+use crate::gguf::{Format, Gguf};
 use hearth_kernels::{InstructionSet, Pool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
