@@ -1,4 +1,6 @@
-"""Spoken commands of shop floor and household with the JSON that they mean, made by a seeded grammar: wide wording, noise, corrections, made-up names.
+"""Spoken commands of shop floor and household with the JSON that they mean, made by a seeded grammar.
+
+Wide wording, noise, corrections, and names that were never heard before.
 
 Run by itself it prints a few: `commands.py [seed]`.
 """
@@ -10,6 +12,7 @@ import sys
 import zlib
 
 import phrases as say
+from figures import SMALL, words
 from intents import INTENTS
 
 KEYS = ["intent", "device", "quantity", "item", "name", "place", "value", "unit", "time", "day", "fault", "note", "person"]
@@ -21,28 +24,23 @@ MARK = "\x01"
 RESERVED = 8
 """One slot value in so many is kept out of training, by its checksum."""
 
-MORE = {"set_alarm": 2.5, "cancel_alarm": 1.5, "unknown": 2.0, "set_temperature": 1.3, "stop_sound": 0.5, "cancel_timer": 0.7, "lock": 0.7, "unlock": 0.7}
+MORE = {
+    "set_alarm": 2.5,
+    "cancel_alarm": 1.5,
+    "unknown": 2.0,
+    "set_temperature": 1.3,
+    "stop_sound": 0.5,
+    "cancel_timer": 0.7,
+    "lock": 0.7,
+    "unlock": 0.7,
+}
 WEIGHTS = [MORE.get(intent, 1.0) for intent in INTENTS]
 """How often training sees each intent: what is hard more often. The test takes all alike."""
-
-SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen""".split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 
 def reserved(value: str) -> bool:
     """Whether a slot value is kept for the test."""
     return zlib.crc32(value.encode()) % RESERVED == 0
-
-
-def words(n: int, rng: random.Random) -> str:
-    """A whole number below 10,000 as it is spoken."""
-    if n < 20:
-        return SMALL[n]
-    if n < 100:
-        return TENS[n // 10] + (rng.choice([" ", " ", "-"]) + SMALL[n % 10] if n % 10 else "")
-    size, name = (1000, " thousand") if n >= 1000 else (100, " hundred")
-    head = "a" if n // size == 1 and rng.random() < 0.3 else words(n // size, rng)
-    return head + name + (rng.choice([" and ", " "]) + words(n % size, rng) if n % size else "")
 
 
 class Maker:
@@ -70,7 +68,11 @@ class Maker:
         """A made-up word."""
         rng, word = self.rng, ""
         for i in range(rng.choice(syllables)):
-            word += rng.choice("b br c ch d dr f fl g gr h j k kr l m n p pl qu r s sh st t tr v w z th sp cl y".split() if i == 0 else "b c d f g k l ll m n p r rr s t v z nd st lt nt x mb rk".split())
+            word += rng.choice(
+                "b br c ch d dr f fl g gr h j k kr l m n p pl qu r s sh st t tr v w z th sp cl y".split()
+                if i == 0
+                else "b c d f g k l ll m n p r rr s t v z nd st lt nt x mb rk".split()
+            )
             word += rng.choice("a e i o u a e i o ai ea ee oo ou".split())
         return word + rng.choice(["", "n", "r", "l", "m", "s", "k", "t", "nd", "x", "rt", "ng", "ck"])
 
@@ -78,7 +80,14 @@ class Maker:
         """A short code: b7, m12, 4, a3c."""
         rng = self.rng
         letter = rng.choice("abcdefghklmnpqrstvwxz")
-        return rng.choice([letter + str(rng.randint(1, 99)), letter + str(rng.randint(1, 9)), str(rng.randint(1, 40)) + letter, letter * 2 + str(rng.randint(1, 999))])
+        return rng.choice(
+            [
+                letter + str(rng.randint(1, 99)),
+                letter + str(rng.randint(1, 9)),
+                str(rng.randint(1, 40)) + letter,
+                letter * 2 + str(rng.randint(1, 999)),
+            ]
+        )
 
     def figure(self, n: int) -> str:
         """A number in digits or words."""
@@ -137,7 +146,11 @@ class Maker:
 
         def with_article():
             said, meant = draw()
-            return (said if not article or meant[-1].isdigit() or rng.random() < 0.12 else f"{rng.choice(['the', 'the', 'the', 'the', 'our', 'that'])} {said}"), meant
+            return (
+                said
+                if not article or meant[-1].isdigit() or rng.random() < 0.12
+                else f"{rng.choice(['the', 'the', 'the', 'the', 'our', 'that'])} {said}"
+            ), meant
 
         return self.slip(with_article)
 
@@ -177,7 +190,12 @@ class Maker:
             if kind == "temperature" and rng.random() < 0.06:
                 n = rng.randint(1, 30)
                 return f"{rng.choice(['minus', 'minus', 'negative'])} {self.figure(n)}" if rng.random() < 0.7 else f"-{n}", -n
-            most = {"percent": 100, "speed": 100 if rng.random() < 0.6 else 3000, "temperature": 100 if rng.random() < 0.8 else 260, "duration": 90}.get(kind, 100 if rng.random() < 0.6 else 900)
+            most = {
+                "percent": 100,
+                "speed": 100 if rng.random() < 0.6 else 3000,
+                "temperature": 100 if rng.random() < 0.8 else 260,
+                "duration": 90,
+            }.get(kind, 100 if rng.random() < 0.6 else 900)
             n = rng.randint(1, most)
             if rng.random() < 0.3:
                 n = max(5, n // 5 * 5)
@@ -189,7 +207,16 @@ class Maker:
         """(said, value, unit or nothing)"""
         rng = self.rng
         if kind == "duration" and rng.random() < 0.06:
-            return rng.choice([("half an hour", 30, "minutes"), ("an hour", 1, "hours"), ("a minute", 1, "minutes"), ("one minute", 1, "minutes"), ("1 hour", 1, "hours"), ("half a minute", 30, "seconds")])
+            return rng.choice(
+                [
+                    ("half an hour", 30, "minutes"),
+                    ("an hour", 1, "hours"),
+                    ("a minute", 1, "minutes"),
+                    ("one minute", 1, "minutes"),
+                    ("1 hour", 1, "hours"),
+                    ("half a minute", 30, "seconds"),
+                ]
+            )
         unit, spoken = rng.choice(list(say.UNITS[kind].items()))
         if kind == "speed" and rng.random() < 0.5 or kind == "temperature" and rng.random() < 0.6:
             unit, spoken = next(iter(say.UNITS[kind].items()))
@@ -223,7 +250,11 @@ class Maker:
                 half = hour
             meant = f"{hour:02}:{minute:02}"
             if kind > 0.75 and 0 < half < 13 and minute in (15, 30, 45):
-                name, shown = {15: ("quarter past", half), 30: ("half past", half), 45: ("quarter to", half % 12 + 1 if half < 12 or twelve else 13)}[minute]
+                name, shown = {
+                    15: ("quarter past", half),
+                    30: ("half past", half),
+                    45: ("quarter to", half % 12 + 1 if half < 12 or twelve else 13),
+                }[minute]
                 if shown < 13 and not (minute == 45 and half % 12 == 11):
                     return f"{name} {self.figure(shown)}{twelve}", meant
             if minute == 0:
@@ -238,7 +269,10 @@ class Maker:
     def title(self, known: list) -> tuple:
         """A name from a list or made up."""
         rng = self.rng
-        name = lambda: rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 2])))  # noqa: E731
+
+        def name():
+            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 2])))
+
         return self.slip(lambda: self.value(lambda: (name(),) * 2))
 
     def item(self) -> tuple:
@@ -281,11 +315,34 @@ class Maker:
         def draw():
             error = rng.choice([self.code(), str(rng.randint(1, 99))])
             part = rng.choice(say.PARTS) if rng.random() < 0.8 else self.made()
-            fault = rng.choice([
-                f"leaking {rng.choice(say.STUFF)}", f"making a {rng.choice(say.NOISES)} noise", "overheating", "stuck", "jammed", "vibrating", "smoking", "not responding", "too slow", "too hot", "shaking",
-                f"showing error {error}", f"losing {rng.choice(say.STUFF)}", f"missing a {part}", f"blocked by a {part}", "tripping the breaker", "dropping parts", "not closing", "not starting",
-                f"{rng.choice(say.NOISES)} at the {part}", f"leaking at the {part}", f"out of {rng.choice(say.STUFF)}", "drawing too much current", f"{rng.choice(['running', 'turning'])} {rng.choice(['too fast', 'backwards', 'rough', 'hot'])}",
-            ])
+            fault = rng.choice(
+                [
+                    f"leaking {rng.choice(say.STUFF)}",
+                    f"making a {rng.choice(say.NOISES)} noise",
+                    "overheating",
+                    "stuck",
+                    "jammed",
+                    "vibrating",
+                    "smoking",
+                    "not responding",
+                    "too slow",
+                    "too hot",
+                    "shaking",
+                    f"showing error {error}",
+                    f"losing {rng.choice(say.STUFF)}",
+                    f"missing a {part}",
+                    f"blocked by a {part}",
+                    "tripping the breaker",
+                    "dropping parts",
+                    "not closing",
+                    "not starting",
+                    f"{rng.choice(say.NOISES)} at the {part}",
+                    f"leaking at the {part}",
+                    f"out of {rng.choice(say.STUFF)}",
+                    "drawing too much current",
+                    f"{rng.choice(['running', 'turning'])} {rng.choice(['too fast', 'backwards', 'rough', 'hot'])}",
+                ]
+            )
             return fault, fault
 
         return self.value(draw)
@@ -304,7 +361,8 @@ class Maker:
 
         def draw():
             part = rng.choice(say.PARTS) if rng.random() < 0.75 else self.made()
-            note = f"{rng.choice(say.DONE)} {rng.choice(['the', 'the', 'a', 'both', 'all', 'two'])} {rng.choice(['', '', '', rng.choice(say.ADJECTIVES) + ' '])}{part}"
+            done, which = rng.choice(say.DONE), rng.choice(["the", "the", "a", "both", "all", "two"])
+            note = f"{done} {which} {rng.choice(['', '', '', rng.choice(say.ADJECTIVES) + ' '])}{part}"
             return note, note
 
         return self.value(draw)
@@ -317,7 +375,10 @@ class Maker:
         """What is said for a slot; what it means goes into `answer`."""
         names, unit = intent.get("devices", say.ALL), intent.get("unit")
         spoken = {
-            "made": self.made, "digits": lambda: self.figure(self.rng.randint(0, 100)), "anyone": lambda: self.rng.choice(say.FIRST_NAMES), "anyday": lambda: self.rng.choice(say.DAYS),
+            "made": self.made,
+            "digits": lambda: self.figure(self.rng.randint(0, 100)),
+            "anyone": lambda: self.rng.choice(say.FIRST_NAMES),
+            "anyday": lambda: self.rng.choice(say.DAYS),
         }
         if slot in spoken:
             return spoken[slot]()
@@ -336,9 +397,17 @@ class Maker:
         else:
             key = {"d": "device", "b": "device", "p": "place", "n": "value", "material": "item"}.get(slot, slot)
             said, answer[key] = {
-                "d": lambda: self.device(names), "b": lambda: self.device(names, article=False), "p": self.located, "n": lambda: self.slip(lambda: self.number("amount"), 0.05),
-                "item": self.item, "material": self.material, "name": lambda: self.title(say.REASONS if unit == "duration" or "time" in template or "alarm" in template else say.MUSIC),
-                "time": self.time, "day": lambda: (self.rng.choice(say.DAYS),) * 2, "note": self.note, "person": self.person,
+                "d": lambda: self.device(names),
+                "b": lambda: self.device(names, article=False),
+                "p": self.located,
+                "n": lambda: self.slip(lambda: self.number("amount"), 0.05),
+                "item": self.item,
+                "material": self.material,
+                "name": lambda: self.title(say.REASONS if unit == "duration" or "time" in template or "alarm" in template else say.MUSIC),
+                "time": self.time,
+                "day": lambda: (self.rng.choice(say.DAYS),) * 2,
+                "note": self.note,
+                "person": self.person,
             }[slot]()
         return said
 
@@ -349,10 +418,19 @@ class Maker:
         intent = INTENTS[name]
         template = rng.choice(intent["held" if self.held_out else "train"])
         imperative, text = template.startswith("!"), template.lstrip("!")
-        for pattern, choose in ((r"\(([^()]*)\)", lambda m: rng.choice(m[1].split("|"))), (r"\[([^\[\]]*)\]", lambda m: m[1] if rng.random() < 0.5 else "")):
+        for pattern, choose in (
+            (r"\(([^()]*)\)", lambda m: rng.choice(m[1].split("|"))),
+            (r"\[([^\[\]]*)\]", lambda m: m[1] if rng.random() < 0.5 else ""),
+        ):
             text = re.sub(pattern, choose, text)
         # A place that a command may have need not be said, unless the words depend on it.
-        if text.endswith(" {p}") and name not in ("read_sensor",) and "that is" not in text and not re.search(r"it \{v\}|temperature \{p\}", text) and rng.random() < 0.35:
+        if (
+            text.endswith(" {p}")
+            and name not in ("read_sensor",)
+            and "that is" not in text
+            and not re.search(r"it \{v\}|temperature \{p\}", text)
+            and rng.random() < 0.35
+        ):
             text = text[: -len(" {p}")]
         answer: dict = {"intent": name}
         text = re.sub(r"\{(\w+)\}", lambda m: MARK + self.fill(m[1], intent, answer, template).replace(" ", " " + MARK), text)
@@ -392,7 +470,21 @@ class Maker:
             text = text.replace(",", "")
         if rng.random() < 0.25:
             text = text[0].upper() + text[1:]
-        question = text.split()[0].lower() in ("what", "what's", "is", "how", "can", "could", "would", "will", "do", "did", "who", "why", "when")
+        question = text.split()[0].lower() in (
+            "what",
+            "what's",
+            "is",
+            "how",
+            "can",
+            "could",
+            "would",
+            "will",
+            "do",
+            "did",
+            "who",
+            "why",
+            "when",
+        )
         return text + (("?" if question else rng.choice(".!.")) if rng.random() < 0.25 and not text.endswith("%") else "")
 
     def mistyped(self, word: str) -> str:

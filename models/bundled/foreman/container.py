@@ -11,7 +11,6 @@ from llama import Llama, Shape
 from tokenizers import Tokenizer, decoders, models
 
 
-
 def write(file: Path, net: Llama, tokenizer: Tokenizer, version: str, description: str, licence: str) -> None:
     """Writes the file."""
     shape = net.shape
@@ -76,13 +75,24 @@ def read(file: Path) -> tuple[Llama, Tokenizer]:
     field = lambda name: reader.get_field(name).contents()  # noqa: E731
     vocabulary = {piece: number for number, piece in enumerate(field("tokenizer.ggml.tokens"))}
     shape = Shape(
-        len(vocabulary), field("llama.embedding_length"), field("llama.block_count"), field("llama.attention.head_count"), field("llama.attention.head_count_kv"),
-        field("llama.feed_forward_length"), field("llama.context_length"), field("llama.rope.freq_base"), field("llama.attention.layer_norm_rms_epsilon"),
+        len(vocabulary),
+        field("llama.embedding_length"),
+        field("llama.block_count"),
+        field("llama.attention.head_count"),
+        field("llama.attention.head_count_kv"),
+        field("llama.feed_forward_length"),
+        field("llama.context_length"),
+        field("llama.rope.freq_base"),
+        field("llama.attention.layer_norm_rms_epsilon"),
     )
     net = Llama(shape)
-    net.load_state_dict({t.name: torch.from_numpy(np.array(gguf.quants.dequantize(t.data, t.tensor_type), np.float32)) for t in reader.tensors})
+    net.load_state_dict(
+        {t.name: torch.from_numpy(np.array(gguf.quants.dequantize(t.data, t.tensor_type), np.float32)) for t in reader.tensors}
+    )
     special = [piece for piece, kind in zip(vocabulary, field("tokenizer.ggml.token_type")) if kind == gguf.TokenType.CONTROL]
-    tokenizer = Tokenizer(models.BPE({p: n for p, n in vocabulary.items() if p not in special}, [tuple(m.split(" ")) for m in field("tokenizer.ggml.merges")]))
+    tokenizer = Tokenizer(
+        models.BPE({p: n for p, n in vocabulary.items() if p not in special}, [tuple(m.split(" ")) for m in field("tokenizer.ggml.merges")])
+    )
     tokenizer.pre_tokenizer, tokenizer.decoder = tokens.cut(), decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     assert tokenizer.get_vocab() == vocabulary

@@ -82,6 +82,12 @@ def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
         if (step + 1) % 50 == 0 or step + 1 == steps:
             print(f"step {step + 1}/{steps}: loss {sum(recent) / len(recent):.4f}, {time.time() - clock:.0f} s", flush=True)
             recent = []
-            state = {"step": step + 1, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "rng": talks.rng.getstate(), "ready": talks.ready}
+            state = {
+                "step": step + 1,
+                "net": net.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "rng": talks.rng.getstate(),
+                "ready": talks.ready,
+            }
             torch.save(state, file.with_suffix(".part"))
             file.with_suffix(".part").replace(file)

@@ -1,4 +1,7 @@
-"""A decoder of the Llama architecture in plain torch: RMSNorm before each half, rotary positions on neighbouring pairs (as GGUF has them), grouped queries, SwiGLU."""
+"""A decoder of the Llama architecture in plain torch.
+
+RMSNorm before each half, rotary positions on neighbouring pairs (as GGUF has them), grouped queries, SwiGLU.
+"""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +60,11 @@ class Block(nn.Module):
         batch, length, _ = x.shape
         shape, x = self.shape, self.attn_norm(x)
         split = lambda y, heads: y.view(batch, length, heads, shape.head).transpose(1, 2)  # noqa: E731
-        q, k, v = rotated(split(self.attn_q(x), shape.heads), turn), rotated(split(self.attn_k(x), shape.kv_heads), turn), split(self.attn_v(x), shape.kv_heads)
+        q, k, v = (
+            rotated(split(self.attn_q(x), shape.heads), turn),
+            rotated(split(self.attn_k(x), shape.kv_heads), turn),
+            split(self.attn_v(x), shape.kv_heads),
+        )
         if cache is not None:
             cache.append((k, v))
             k, v = (torch.cat(parts, 2) for parts in zip(*cache))
@@ -102,7 +109,10 @@ class Llama(nn.Module):
         self.turns = angles.cos().float(), angles.sin().float()
 
     def forward(self, tokens, keep=None, caches: list | None = None):
-        """Logits [batch, length, vocabulary], or [kept, vocabulary] at the flat positions `keep`: the last block's second half is for those alone."""
+        """Logits [batch, length, vocabulary], or [kept, vocabulary] at the flat positions `keep`.
+
+        The last block's second half is computed for those alone.
+        """
         past = caches[0][0][0].shape[2] if caches and caches[0] else 0
         turn = tuple(part[past : past + tokens.shape[1]] for part in self.turns)
         x = self.token_embd(tokens)

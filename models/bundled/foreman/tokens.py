@@ -1,7 +1,7 @@
 """The tokenizer: byte-level BPE over Qwen2's words (`tokenizer.ggml.pre` = "qwen2": single digits), and the chat template.
 
-The merges come in two parts. The first never touches a space, so that a name has the same pieces after a space and after a quotation mark: what is
-copied into the answer is copied piece by piece. The second part glues the space to the most frequent pieces.
+The merges come in two parts. The first never touches a space, so that a name has the same pieces after a space and after a quotation
+mark: what is copied into the answer is copied piece by piece. The second part glues the space to the most frequent pieces.
 """
 
 import json
@@ -33,7 +33,9 @@ def asked(prompt: str) -> str:
 
 def cut() -> pre_tokenizers.PreTokenizer:
     """Text to words of byte characters."""
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
 
 
 def trained(seed: int, texts: int) -> Tokenizer:
@@ -42,7 +44,9 @@ def trained(seed: int, texts: int) -> Tokenizer:
     lines = [text for _ in range(texts) for text in (*maker.draw(), "user\n", "assistant\n")]
     alone = Tokenizer(models.BPE())
     alone.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(" ", "isolated"), cut()])
-    trainer = trainers.BpeTrainer(vocab_size=SIZE - SPACED - len(SPECIAL), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZE - SPACED - len(SPECIAL), initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+    )
     alone.train_from_iterator(lines, trainer)
     model = json.loads(alone.to_str())["model"]
     vocabulary, merges = model["vocab"], [tuple(pair) for pair in model["merges"]]

@@ -1,7 +1,7 @@
 """Trains `foreman`: a spoken command -> the JSON intent that it means. Rewrites model.gguf, held-out.jsonl and manifest.toml.
 
 Data: commands.py; held out: wordings that training never sees, three of four slot values from those kept out of it too.
-`train.py [folder]`: where checkpoints go (a folder beside the system's other temporary files if none is given); a broken run goes on from there.
+`train.py [folder]`: where checkpoints go (if left out, a folder among the system's temporary files); a broken run goes on from there.
 """
 
 import json
