@@ -38,6 +38,12 @@ WEIGHTS = [MORE.get(intent, 1.0) for intent in INTENTS]
 """How often training sees each intent: what is hard more often. The test takes all alike."""
 
 
+ONSETS = "b br c ch d dr f fl g gr h j k kr l m n p pl qu r s sh st t tr v w z th cl y".split()
+MIDDLES = "b c d f g k l ll m n p r rr s t v z nd st lt rk".split()
+VOWELS = "a e i o u a e i o u ai ea oo".split()
+CODAS = ["", "", "n", "r", "l", "m", "s", "k", "t", "nd", "x"]
+
+
 def reserved(value: str) -> bool:
     """Whether a slot value is kept for the test."""
     return zlib.crc32(value.encode()) % RESERVED == 0
@@ -64,17 +70,12 @@ class Maker:
                 break
         return said, meant
 
-    def made(self, syllables: tuple = (2, 2, 3)) -> str:
-        """A made-up word."""
+    def made(self) -> str:
+        """A made-up word of two or three syllables."""
         rng, word = self.rng, ""
-        for i in range(rng.choice(syllables)):
-            word += rng.choice(
-                "b br c ch d dr f fl g gr h j k kr l m n p pl qu r s sh st t tr v w z th sp cl y".split()
-                if i == 0
-                else "b c d f g k l ll m n p r rr s t v z nd st lt nt x mb rk".split()
-            )
-            word += rng.choice("a e i o u a e i o ai ea ee oo ou".split())
-        return word + rng.choice(["", "n", "r", "l", "m", "s", "k", "t", "nd", "x", "rt", "ng", "ck"])
+        for i in range(rng.choice((2, 2, 2, 3))):
+            word += rng.choice(ONSETS if i == 0 else MIDDLES) + rng.choice(VOWELS)
+        return word + rng.choice(CODAS)
 
     def code(self) -> str:
         """A short code: b7, m12, 4, a3c."""
@@ -271,7 +272,7 @@ class Maker:
         rng = self.rng
 
         def name():
-            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 2])))
+            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 1, 2])))
 
         return self.slip(lambda: self.value(lambda: (name(),) * 2))
 

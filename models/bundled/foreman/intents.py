@@ -18,7 +18,7 @@ INTENTS = {
             "{dp} should be on", "!make sure {dp} is on", "{d} on {p}",
         ],
         "held": [
-            "!get {dp} (switched|turned) on", "{dp} (must|needs to) be (on|switched on)", "on with {dp}", "!(switch|turn) {d} on {p}",
+            "!get {dp} (switched|turned) on", "{dp} (must|needs to) be (on|switched on)", "on with {dp}", "!{p} have {d} (switched|turned) on",
             "!see that {dp} is (turned|switched) on", "i would like {dp} (on|turned on)",
         ],
     },
@@ -33,7 +33,7 @@ INTENTS = {
         ],
         "held": [
             "!get {dp} (switched|turned) off", "{dp} (must|needs to) be (off|switched off)", "off with {dp}",
-            "!(switch|turn) {d} off {p}", "!see that {dp} is (turned|switched) off", "i would like {dp} (off|turned off)",
+            "!{p} have {d} (switched|turned) off", "!see that {dp} is (turned|switched) off", "i would like {dp} (off|turned off)",
         ],
     },
     "start": {
@@ -284,7 +284,7 @@ INTENTS = {
         ],
         "held": [
             "!do a count of the {item} {p}", "!let me know how many {item} are {p}", "i want to know how many {item} we have",
-            "!add up the {item} {p}", "!find out how many {item} there are {p}", "how many {item} have we got {p}",
+            "!add up the {item} {p}", "!find out how many {item} there are {p}", "what number of {item} (is|do we have) {p}",
         ],
     },
     "report_fault": {
@@ -338,7 +338,7 @@ INTENTS = {
         ],
         "held": [
             "!kill the (music|sound) {p}", "no more sound {p}", "the music {p} (should|can|must) stop",
-            "!turn the (music|sound) off {p}", "(music|sound) off", "quiet {p}",
+            "!turn the (music|sound) off {p}", "sound off", "quiet {p}",
         ],
     },
     "log_maintenance": {

@@ -10,7 +10,7 @@ from llama import Llama
 from tokens import END, asked
 from torch.nn import functional as F
 
-AGAIN = 0.1
+AGAIN = 0.05
 """Share of talks that hold a second command, which has nothing to do with the first."""
 
 
@@ -69,6 +69,7 @@ def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
         optimiser.load_state_dict(saved["optimiser"])
         talks.rng.setstate(saved["rng"])
         talks.ready = saved["ready"]
+    torch.set_flush_denormal(True)
     recent, clock = [], time.time()
     for step in range(begin, steps):
         tokens, keep, next_tokens = talks.next()

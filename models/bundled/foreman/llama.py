@@ -16,10 +16,10 @@ class Shape:
     """Sizes of a network."""
 
     vocabulary: int
-    width: int = 256
+    width: int = 192
     layers: int = 4
-    heads: int = 4
-    kv_heads: int = 2
+    heads: int = 3
+    kv_heads: int = 1
     hidden: int = 512
     context: int = 512
     theta: float = 10000.0

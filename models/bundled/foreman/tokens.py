@@ -1,7 +1,7 @@
 """The tokenizer: byte-level BPE over Qwen2's words (`tokenizer.ggml.pre` = "qwen2": single digits), and the chat template.
 
 The merges come in two parts. The first never touches a space, so that a name has the same pieces after a space and after a quotation
-mark: what is copied into the answer is copied piece by piece. The second part glues the space to the most frequent pieces.
+mark: what is copied into the answer is copied piece by piece. The second part glues the space to words of everyday.
 """
 
 import json
@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 SIZE = 1536
 SPACED = 317
-"""Pieces that have a twin with a space before them."""
+"""Words that have a twin with a space before them."""
 END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = [END_OF_TEXT, START, END]
 
@@ -29,6 +29,11 @@ TEMPLATE = (
 def asked(prompt: str) -> str:
     """One turn as the template writes it, up to where the answer begins."""
     return f"{START}user\n{prompt}{END}\n{START}assistant\n"
+
+
+def latin(piece: str) -> bool:
+    """Whether a piece is of letters; byte characters beyond ASCII stand for spaces and the like."""
+    return piece.isascii() and piece.isalpha()
 
 
 def cut() -> pre_tokenizers.PreTokenizer:
@@ -51,15 +56,19 @@ def trained(seed: int, texts: int) -> Tokenizer:
     model = json.loads(alone.to_str())["model"]
     vocabulary, merges = model["vocab"], [tuple(pair) for pair in model["merges"]]
 
-    after_space = Counter()
+    # Words of everyday: pieces that after a space are nearly always a whole word, and no beginning of a name.
+    whole, begun = Counter(), Counter()
     for line in lines:
-        pieces = alone.encode(line).tokens
-        after_space.update(b for a, b in zip(pieces, pieces[1:]) if a == "Ġ" and b[0].isalpha())
-    for piece, _ in sorted(after_space.items(), key=lambda item: (-item[1], item[0]))[:SPACED]:
+        pieces = [*alone.encode(line).tokens, "Ġ"]
+        for space, piece, after in zip(pieces, pieces[1:], pieces[2:]):
+            if space == "Ġ" and latin(piece):
+                (begun if latin(after) else whole)[piece] += 1
+    everyday = [piece for piece in whole if begun[piece] < 0.05 * whole[piece]]
+    for piece in sorted(everyday, key=lambda piece: (-whole[piece], piece))[:SPACED]:
         vocabulary["Ġ" + piece] = len(vocabulary)
         merges.append(("Ġ", piece))
-    whole = Tokenizer(models.BPE(vocabulary, merges))
-    whole.pre_tokenizer, whole.decoder = cut(), decoders.ByteLevel()
-    whole.add_special_tokens(SPECIAL)
-    assert whole.get_vocab_size() == SIZE
-    return whole
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer, tokenizer.decoder = cut(), decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIAL)
+    assert tokenizer.get_vocab_size() == SIZE
+    return tokenizer
