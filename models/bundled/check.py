@@ -1,4 +1,7 @@
-"""Runs the bundled models through onnxruntime, the language model through torch, on their samples, by their manifests alone, and prints right and wrong. A hand tool."""
+"""Runs the bundled models on their samples, by their manifests alone, and prints right and wrong. A hand tool.
+
+Through onnxruntime, the language model through torch.
+"""
 
 import hashlib
 import sys
@@ -7,9 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True  # nothing but the models' own files may lie in these folders
-sys.path.insert(0, str(HERE))
-
-sys.path.append(str(HERE / "foreman"))
+sys.path[:0] = [str(HERE), str(HERE / "foreman")]
 
 import boxes
 import common
@@ -48,8 +49,10 @@ def talk(folder: Path, manifest: dict) -> None:
     each = (time.perf_counter() - begin) * 1000 / len(prompts)
     right = 0
     for sample, prompt, answer in zip(manifest["samples"], prompts, given):
-        right += answer == sample["truth"]
-        print(f"{manifest['name']:8} {sample['file']:28} {prompt}\n{'':9}truth  {sample['truth']}\n{'':9}answer {answer} {'right' if answer == sample['truth'] else 'WRONG'}")
+        good = answer == sample["truth"]
+        right += good
+        print(f"{manifest['name']:8} {sample['file']:28} {prompt}")
+        print(f"{'':9}truth  {sample['truth']}\n{'':9}answer {answer} {'right' if good else 'WRONG'}")
     print(f"{manifest['name']:8} {right} of {len(prompts)} right; {each:.0f} ms an answer with loading, torch, 1 thread\n")
 
 

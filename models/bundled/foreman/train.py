@@ -24,7 +24,7 @@ from commands import Maker
 from llama import Llama, Shape
 
 SEED = 20264
-STEPS, BATCH, RATE = 1000000, 12, 2.5e-3
+STEPS, BATCH, RATE = 6000, 12, 2.5e-3
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
@@ -87,7 +87,7 @@ def manifest(share: float) -> dict:
         "description": DESCRIPTION,
         "licence": LICENCE,
         "origin": "hearthd, models/bundled/foreman/train.py",
-        "training_data": f"{STEPS * BATCH} talks made by commands.py; held out are {HELD_OUT} commands in wordings of their own, most slot values too",
+        "training_data": f"{STEPS * BATCH} talks made by commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
         "file": "model.gguf",
         "task": {"kind": "chat"},
         "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},
