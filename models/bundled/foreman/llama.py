@@ -101,10 +101,12 @@ class Llama(nn.Module):
         self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = Norm(shape.width, shape.epsilon)
+        # Blocks begin by adding nothing: else their noise drowns the embeddings, and it takes long to learn what was said.
         for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                scale = 1 / math.sqrt(2 * shape.layers) if name.endswith(("attn_output.weight", "ffn_down.weight")) else 1.0
-                nn.init.normal_(parameter, std=scale * (0.04 if "embd" in name else parameter.shape[1] ** -0.5))
+            if name.endswith(("attn_output.weight", "ffn_down.weight")):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.04 if "embd" in name else parameter.shape[1] ** -0.5)
         angles = torch.outer(torch.arange(shape.context).double(), shape.theta ** (-torch.arange(0, shape.head, 2).double() / shape.head))
         self.turns = angles.cos().float(), angles.sin().float()
 

@@ -24,7 +24,7 @@ from commands import Maker
 from llama import Llama, Shape
 
 SEED = 20264
-STEPS, BATCH, RATE = 6000, 12, 2.5e-3
+STEPS, BATCH, RATE = 6000, 12, 2e-3
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
