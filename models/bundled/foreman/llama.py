@@ -101,7 +101,7 @@ class Llama(nn.Module):
         self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = Norm(shape.width, shape.epsilon)
-        # Blocks begin by adding nothing: else their noise drowns the embeddings, and it takes long to learn what was said.
+        # Blocks begin by adding nothing: what they add at random would be many times as large as the embeddings.
         for name, parameter in self.named_parameters():
             if name.endswith(("attn_output.weight", "ffn_down.weight")):
                 nn.init.zeros_(parameter)

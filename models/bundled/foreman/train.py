@@ -87,7 +87,7 @@ def manifest(share: float) -> dict:
         "description": DESCRIPTION,
         "licence": LICENCE,
         "origin": "hearthd, models/bundled/foreman/train.py",
-        "training_data": f"{STEPS * BATCH} talks made by commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
+        "training_data": f"{STEPS * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
         "file": "model.gguf",
         "task": {"kind": "chat"},
         "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},
