@@ -1,4 +1,7 @@
-"""Runs the bundled models through onnxruntime on their samples, by their manifests alone, and prints right and wrong. A hand tool."""
+"""Runs the bundled models on their samples, by their manifests alone, and prints right and wrong. A hand tool.
+
+Through onnxruntime, the language model through torch.
+"""
 
 import hashlib
 import sys
@@ -7,10 +10,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True  # nothing but the models' own files may lie in these folders
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE / "foreman")]
 
 import boxes
 import common
+import container
 import numpy as np
 from PIL import Image
 
@@ -37,12 +41,30 @@ def told(truth: str, manifest: dict) -> str:
     return ", ".join(sorted(label for label, _ in boxes.read(truth))) if manifest["task"]["kind"] == "detect" else truth
 
 
+def talk(folder: Path, manifest: dict) -> None:
+    """Asks a language model its samples."""
+    prompts = [(folder / sample["file"]).read_text().strip() for sample in manifest["samples"]]
+    begin = time.perf_counter()
+    given = container.answers(*container.read(folder / manifest["file"]), prompts)
+    each = (time.perf_counter() - begin) * 1000 / len(prompts)
+    right = 0
+    for sample, prompt, answer in zip(manifest["samples"], prompts, given):
+        good = answer == sample["truth"]
+        right += good
+        print(f"{manifest['name']:8} {sample['file']:28} {prompt}")
+        print(f"{'':9}truth  {sample['truth']}\n{'':9}answer {answer} {'right' if good else 'WRONG'}")
+    print(f"{manifest['name']:8} {right} of {len(prompts)} right; {each:.0f} ms an answer with loading, torch, 1 thread\n")
+
+
 def main() -> None:
     for folder in sorted(file.parent for file in HERE.glob("*/manifest.toml")):
         manifest = common.read_manifest(folder)
         for name, digest in manifest["sha256"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 sys.exit(f"{folder.name}/{name} is not what the manifest says: run {folder.name}/train.py again")
+        if manifest["task"]["kind"] == "chat":
+            talk(folder, manifest)
+            continue
         run = common.Runner(folder / manifest["file"])
         right = 0
         for sample in manifest["samples"]:

@@ -1,0 +1,98 @@
+"""Trains `foreman`: a spoken command -> the JSON intent that it means. Rewrites model.gguf, held-out.jsonl and manifest.toml.
+
+Data: commands.py; held out: wordings that training never sees, three of four slot values from those kept out of it too.
+`train.py [folder]`: where checkpoints go (if left out, a folder among the system's temporary files); a broken run goes on from there.
+"""
+
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.dont_write_bytecode = True  # nothing but the model's own files may lie in these folders
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import common
+import container
+import learn
+import tokens
+import torch
+from commands import Maker
+from llama import Llama, Shape
+
+SEED = 20264
+STEPS, BATCH, RATE = 6000, 12, 2e-3
+TEXTS = 30000
+"""Commands that the tokenizer learns from."""
+HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
+VERSION = "1.0.0"
+DESCRIPTION = "A spoken command of the shop floor or the household: the intent that it means, as JSON."
+LICENCE = "MIT OR Apache-2.0"
+
+
+def held_out(n: int) -> list[tuple[str, str]]:
+    """So many commands of the test, each another."""
+    maker, drawn = Maker(random.Random(SEED + 1), held_out=True), {}
+    while len(drawn) < n:
+        prompt, answer = maker.draw()
+        drawn.setdefault(prompt, answer)
+    return list(drawn.items())
+
+
+def measured(file: Path, commands: list[tuple[str, str]]) -> float:
+    """Share of answers of the file that are exact; prints the others, and each intent's share."""
+    given = container.answers(*container.read(file), [prompt for prompt, _ in commands])
+    of, right = Counter(), Counter()
+    for (prompt, answer), said in zip(commands, given):
+        intent = answer.split('"')[3]
+        of[intent] += 1
+        right[intent] += said == answer
+        if said != answer:
+            print(f"{prompt}\n  {answer}\n  {said}")
+    print(", ".join(f"{intent} {right[intent]}/{of[intent]}" for intent in sorted(of, key=lambda i: right[i] / of[i])))
+    return right.total() / of.total()
+
+
+def main() -> None:
+    common.seed_everything(SEED)
+    work = Path(sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "foreman-training")
+    work.mkdir(exist_ok=True)
+    tokenizer = tokens.trained(SEED, TEXTS)
+    net = Llama(Shape(tokens.SIZE))
+    learn.fit(net, learn.Talks(tokenizer, BATCH, SEED), STEPS, RATE, work / "checkpoint.pt")
+    container.write(HERE / "model.gguf", net, tokenizer, VERSION, DESCRIPTION, LICENCE)
+
+    commands = held_out(HELD_OUT)
+    share = measured(HERE / "model.gguf", commands)
+    print(f"{common.parameters(net)} parameters; exact answers of the Q8_0 file: {share:.4f} of {HELD_OUT}")
+    lines = [json.dumps({"prompt": prompt, "expected": answer}, ensure_ascii=False) for prompt, answer in commands[:KEPT]]
+    (HERE / "held-out.jsonl").write_text("\n".join(lines) + "\n")
+
+    common.fresh_samples(HERE)
+    truths = {}
+    for i, (prompt, answer) in enumerate(commands[KEPT : KEPT + SAMPLES]):
+        truths[f"samples/{i:02}.txt"] = answer
+        (HERE / f"samples/{i:02}.txt").write_text(prompt + "\n")
+    common.write_manifest(HERE, manifest(share), truths)
+
+
+def manifest(share: float) -> dict:
+    """All but the digests and the samples."""
+    return {
+        "name": "foreman",
+        "version": VERSION,
+        "description": DESCRIPTION,
+        "licence": LICENCE,
+        "origin": "hearthd, models/bundled/foreman/train.py",
+        "training_data": f"{STEPS * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
+        "file": "model.gguf",
+        "task": {"kind": "chat"},
+        "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},
+    }
+
+
+if __name__ == "__main__":
+    main()
