@@ -351,7 +351,7 @@ fn draw_of_all(logits: &[f32], max: f32, scale: f32, mut target: f64) -> u32 {
                 return last;
             }
             // Where rounding leaves something over, the last possible token is it.
-            last = weights.filter(|(_, weight)| *weight > 0.0).last().map_or(last, |(id, _)| id);
+            last = weights.filter(|(_, weight)| *weight > 0.0).next_back().map_or(last, |(id, _)| id);
         }
         target -= in_block;
     }
