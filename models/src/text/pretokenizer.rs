@@ -141,7 +141,7 @@ impl Pretokenizer {
 
     /// Hands each word of the text to `take`, in order and without a gap.
     pub(super) fn split(&self, text: &str, mut take: impl FnMut(&str)) {
-        let mut words: Vec<std::ops::Range<usize>> = std::iter::once(0..text.len()).collect();
+        let mut words: Vec<Range<usize>> = std::iter::once(0..text.len()).collect();
         for (regex, blanks) in &self.stages {
             let mut cut = Vec::with_capacity(words.len());
             for word in words {

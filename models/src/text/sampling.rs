@@ -339,7 +339,8 @@ fn draw_of_all(logits: &[f32], max: f32, scale: f32, mut target: f64) -> u32 {
     for (index, block) in logits.chunks(BLOCK).enumerate() {
         let in_block = block_mass(block, max, scale);
         if in_block > 0.0 {
-            let weights = block.iter().enumerate().map(|(at, logit)| ((index * BLOCK + at) as u32, f64::from(exp((*logit - max) * scale))));
+            let mut weights =
+                block.iter().enumerate().map(|(at, logit)| ((index * BLOCK + at) as u32, f64::from(exp((*logit - max) * scale))));
             if target < in_block {
                 for (id, weight) in weights.filter(|(_, weight)| *weight > 0.0) {
                     last = id;
@@ -351,7 +352,7 @@ fn draw_of_all(logits: &[f32], max: f32, scale: f32, mut target: f64) -> u32 {
                 return last;
             }
             // Where rounding leaves something over, the last possible token is it.
-            last = weights.filter(|(_, weight)| *weight > 0.0).next_back().map_or(last, |(id, _)| id);
+            last = weights.rfind(|(_, weight)| *weight > 0.0).map_or(last, |(id, _)| id);
         }
         target -= in_block;
     }
