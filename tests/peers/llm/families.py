@@ -108,9 +108,9 @@ def fill(name: str, tensor: torch.Tensor, random: torch.Generator, tied: bool) -
     elif tensor.dim() == 1:  # RMSNorm
         tensor.uniform_(0.5, 1.5, generator=random)
         if tied and name == "model.norm.weight":  # signs, or else a tied head would only name the last token again
-            tensor.mul_(torch.randint(0, 2, tensor.shape, generator=random) * 2 - 1)
+            tensor.mul_(torch.randint(0, 2, tensor.shape, generator=random) - 0.5)  # half, for logits as large as the others'
     elif "embed_tokens" in name:
-        tensor.normal_(0, 0.4 if tied else 0.8, generator=random)  # a tied head's logits are as large as another's
+        tensor.normal_(0, 0.8, generator=random)
     else:
         gain = 0.75 if "q_proj" in name or "k_proj" in name else 3.0 if "lm_head" in name else 1.0
         tensor.normal_(0, gain / tensor.shape[1] ** 0.5, generator=random)

@@ -21,10 +21,14 @@ def make(name: str, format: str, exact: bool = False) -> tuple[Path, list[int]]:
     mixed = FIXTURES / f"{name}-mixed.gguf"
     file = WORK / f"{name}-{format}.gguf"
     made = file
-    if not file.exists():
+    if not newer(file, mixed):
         gguf_file.recode(mixed, file, lambda tensor: format)
     if exact:
         made = WORK / f"{name}-{format}-f32.gguf"
-        if not made.exists():
+        if not newer(made, file):
             gguf_file.recode(file, made, lambda tensor: "F32")
     return made, json.loads((FIXTURES / f"{name}-mixed.json").read_text())["prompt"]
+
+
+def newer(file: Path, source: Path) -> bool:
+    return file.exists() and file.stat().st_mtime > source.stat().st_mtime
