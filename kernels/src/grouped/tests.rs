@@ -30,7 +30,8 @@ impl Random {
 
     /// A half between 2^-7 and 2^-4, of either sign.
     fn half(&mut self) -> u16 {
-        (self.next() as u16 & 0x8fff) % 0x8c00 & 0x83ff | 0x2000 | (self.next() as u16 & 0x0800)
+        let exponent = 8 + (self.next() % 4) as u16;
+        (self.next() as u16 & 0x83ff) | exponent << 10
     }
 }
 
