@@ -1,8 +1,8 @@
 """Tiny random decoders of every family, in transformers: configurations, seeded weights, their tokenizers' peculiarities.
 
-Weights are scaled so that each part tells in the logits: norms away from one, biases away from zero, logits some units apart, RoPE of Llama 3
-bent inside 48 tokens. Embeddings are large and attention mild, since random layers make much of small errors otherwise: Q8_0 alone would
-cost more than it does in a trained model.
+Weights are scaled so that each part tells in the logits: norms away from one, biases away from zero, logits some units apart, RoPE of
+Llama 3 bent inside 48 tokens. Embeddings are large and attention mild, since random layers make much of small errors otherwise: Q8_0 alone
+would cost more than it does in a trained model.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """A GGUF file of Qwen2.5-0.5B's shape with random weights, as `llama-quantize` would leave it in Q4_0: embeddings, the tied head, in Q8_0.
 
-Blocks are drawn as they are, codes and scales, for nothing here depends on where they come from. The vocabulary is byte-level BPE of 151,936
-words without merges, so that an engine that reads it has the real one's size to read.
+Blocks are drawn as they are, codes and scales, for nothing here depends on where they come from. The vocabulary is byte-level BPE of
+151,936 words with one merge, so that an engine that reads it has the real one's size to read.
 """
 
 from pathlib import Path
