@@ -98,7 +98,7 @@ fn greedy(file: &str, element: Element, threads: usize, count: usize) -> anyhow:
 }
 
 fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize) -> anyhow::Result<()> {
-    let runner = Runner::open(file, Element::Half, threads, batch, prefill + decode)?;
+    let runner = Runner::open(file, Element::Half, threads, batch, prefill.max(decode))?;
     let own = |sequence: usize| &runner.pages[sequence];
     let vocabulary = runner.decoder.vocabulary();
     let prompt: Vec<u32> = (0..prefill as u32).map(|at| (at * 7919 + 13) % vocabulary as u32).collect();
@@ -109,6 +109,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
         runner.run(&[Piece { tokens: &prompt, start: 0, pages: own(sequence), logits: Logits::Last }])?;
     }
     let prefill_seconds = begun.elapsed().as_secs_f64();
+    // As llama-bench does it, from the first position on.
     let mut next = vec![prompt[prefill - 1]; batch];
     let begun = Instant::now();
     for step in 0..decode {
@@ -117,7 +118,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
             .enumerate()
             .map(|(sequence, token)| Piece {
                 tokens: std::slice::from_ref(token),
-                start: prefill + step,
+                start: step,
                 pages: own(sequence),
                 logits: Logits::Last,
             })
