@@ -116,12 +116,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
         let pieces: Vec<Piece<'_>> = next
             .iter()
             .enumerate()
-            .map(|(sequence, token)| Piece {
-                tokens: std::slice::from_ref(token),
-                start: step,
-                pages: own(sequence),
-                logits: Logits::Last,
-            })
+            .map(|(sequence, token)| Piece { tokens: std::slice::from_ref(token), start: step, pages: own(sequence), logits: Logits::Last })
             .collect();
         let logits = runner.run(&pieces)?;
         next = logits.chunks_exact(vocabulary).map(likeliest).collect();
