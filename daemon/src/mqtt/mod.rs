@@ -57,12 +57,8 @@ pub async fn serve(
         report: status::Report(status.clone()),
     };
     let bounds = outbox::Bounds { messages: usize::from(settings.receive_maximum) * 2, payload_bytes: limits.queue_bytes };
-    let rules = request::Rules {
-        topics: topics.clone(),
-        response_topics: settings.response_topics.clone(),
-        payload_bytes: limits.payload_bytes,
-        chat_timeout: limits.chat_timeout,
-    };
+    let rules =
+        request::Rules { topics: topics.clone(), response_topics: settings.response_topics.clone(), payload_bytes: limits.payload_bytes };
     let (cancel, cancelled) = broadcast::channel(CANCELLATIONS);
     let requests = || requests::Requests::new(engine.clone(), rules.clone(), cancelled.resubscribe());
     let infer = link::keep(common.infer(), requests(), bounds, shutdown.clone());

@@ -28,8 +28,6 @@ pub(super) struct Rules {
     pub(super) response_topics: Vec<String>,
     /// Largest payload.
     pub(super) payload_bytes: usize,
-    /// How long the answer to a chat request is worth having that does not say so.
-    pub(super) chat_timeout: Duration,
 }
 
 /// A message on a request topic.
@@ -103,7 +101,7 @@ pub(super) fn read(publish: &Publish, rules: &Rules, ids: &mut Ids) -> Asked {
         }
         let payload = Payload { content_type: content_type?, bytes: publish.payload.clone() };
         let priority = property(properties, "priority").map_or(Ok(Priority::default()), str::parse)?;
-        let timeout = timeout(properties)?.or(chat.then_some(rules.chat_timeout));
+        let timeout = timeout(properties)?;
         let correlation = address.correlation.clone().unwrap_or_else(|| Bytes::copy_from_slice(id.as_str().as_bytes()));
         let key = Key { door: Door::Mqtt, reply_to: address.topic.clone(), correlation };
         Ok((key, Request { id, model, payload, priority, timeout }))
@@ -202,7 +200,7 @@ mod tests {
 
     fn rules() -> Rules {
         let topics = Topics::new(NodeName::new("n").unwrap());
-        Rules { response_topics: topics.default_response_patterns(), topics, payload_bytes: 100, chat_timeout: Duration::from_secs(600) }
+        Rules { response_topics: topics.default_response_patterns(), topics, payload_bytes: 100 }
     }
 
     fn publish(topic: &str, payload: &[u8], properties: PublishProperties) -> Publish {
@@ -281,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn a_talk_is_a_request_with_a_longer_deadline_and_may_be_plain_text() {
+    fn a_talk_is_a_request_and_may_be_plain_text() {
         let bare = read_one("hearth/n/chat/foreman/7", b"lamp on", PublishProperties::default());
         assert!(bare.chat && &*bare.address.topic == "hearth/n/result/foreman/7");
         let (_, request) = bare.request.unwrap();
-        assert_eq!((request.payload.content_type, request.timeout), (ContentType::Text, Some(Duration::from_secs(600))));
+        assert_eq!((request.payload.content_type, request.timeout), (ContentType::Text, None));
         let asked = read_one("hearth/n/chat/foreman", br#"{"messages":[]}"#, user(&[("timeout_ms", "5000")]));
         let (_, request) = asked.request.unwrap();
         assert_eq!((request.payload.content_type, request.timeout), (ContentType::Json, Some(Duration::from_secs(5))));
