@@ -2,6 +2,7 @@
 //!
 //! Source: the block structures of `ggml-common.h` and the reference `dequantize_row_*` of `ggml-quants.c`, operation for operation.
 
+use hearth_api::tensor::half_to_f32;
 use std::fmt;
 
 /// The values of a 4-bit code of `IQ4_NL` and `IQ4_XS`.
@@ -95,20 +96,9 @@ impl fmt::Display for Format {
     }
 }
 
-/// The bits of an f16 as the float they are.
-pub(crate) fn half(bytes: &[u8]) -> f32 {
-    half_bits(u16::from_le_bytes([bytes[0], bytes[1]]))
-}
-
-/// As [`half`].
-pub(crate) fn half_bits(bits: u16) -> f32 {
-    let sign = u32::from(bits >> 15) << 31;
-    let (exponent, mantissa) = (u32::from(bits >> 10 & 31), u32::from(bits & 1023));
-    match exponent {
-        0 => f32::from_bits(sign | (mantissa as f32 * (-24f32).exp2()).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | mantissa << 13),
-    }
+/// An f16.
+fn half(bytes: &[u8]) -> f32 {
+    half_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 
 /// The scale of an MXFP4 block, halved, since [`MXFP4_VALUES`] are doubled: `2^(exponent - 128)`.
