@@ -83,11 +83,6 @@ impl LanguageModel {
         self.decoder.longest_node()
     }
 
-    /// The most tokens of a conversation.
-    pub fn context(&self) -> usize {
-        self.defaults.context
-    }
-
     /// Begins a conversation; nothing is computed yet. `arrived`: when the request came, from where the time to the first token counts.
     ///
     /// # Errors

@@ -16,16 +16,6 @@ pub enum Finish {
     Length,
 }
 
-impl Finish {
-    /// The word for `finish_reason`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Finish::Stop => "stop",
-            Finish::Length => "length",
-        }
-    }
-}
-
 /// The text of one answer, as its tokens come.
 #[derive(Debug, Clone)]
 pub struct Output {

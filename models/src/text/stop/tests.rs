@@ -47,7 +47,6 @@ fn an_answer_of_full_length_ends_with_all_that_was_held_back() {
     let mut output = Output::new(vec!["END".into()], 3).unwrap();
     let (parts, finish) = parts(&mut output, "aENDx");
     assert_eq!((parts.concat().as_str(), finish), ("aEN", Some(Finish::Length)));
-    assert_eq!(Finish::Length.name(), "length");
     // A character that was not completed is replaced.
     let mut output = Output::new(Vec::new(), 2).unwrap();
     assert_eq!(self::parts(&mut output, "\u{1f600}").0.concat(), "\u{fffd}");
