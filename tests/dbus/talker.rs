@@ -10,7 +10,6 @@ use hearth_tests::daemon::{Hearthd, Home, program};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use zbus::{Connection, OwnedObjectPath, Proxy, Variant};
@@ -106,12 +105,14 @@ async fn a_slow_reader_makes_the_model_wait_and_misses_nothing() -> anyhow::Resu
     let shop = Shop::open().await?;
     let (job, mut lines) = shop.chat(&long()).await?;
     let first = tokio::time::timeout(PATIENCE, lines.next_line()).await??.context("a first line")?;
-    // Long enough for the whole answer, were it not for its reader.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Others are served meanwhile, whose answers are as long: so it would be over, were it not for its reader.
+    let mut request = long();
+    request["stream"] = false.into();
+    for _ in 0..3 {
+        let (_, mut others) = shop.chat(&request).await?;
+        heard(&mut others).await?;
+    }
     assert_eq!(job.get_property::<String>("State").await?, "running");
-    // Others are served meanwhile.
-    let (_, mut others) = shop.chat(&json!({"messages": [{"role": "user", "content": "saw off"}], "max_completion_tokens": 5})).await?;
-    heard(&mut others).await?;
     let (mut chunks, chat) = heard(&mut lines).await?;
     chunks.insert(0, serde_json::from_str(&first)?);
     assert_eq!(text(&chunks), chat.choices[0].message.content);
