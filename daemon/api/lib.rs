@@ -12,7 +12,7 @@ pub mod tensor;
 pub mod topics;
 
 pub use fault::{Fault, FaultBody, FaultKind, Limit, Whose};
-pub use model::{ModelInfo, ModelState, Point};
+pub use model::{ModelInfo, ModelState, Point, Size};
 pub use reply::{Anomaly, Answer, Detection, Embeddings, ImageSize, Label, Reading, Reply, Timings};
 pub use request::{ContentType, ModelName, Payload, Priority, Request, RequestId};
 

@@ -46,6 +46,19 @@ pub struct Point {
     pub cpu_us_per_item: u64,
 }
 
+/// How large a model is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    /// Its file, in bytes.
+    pub file_bytes: u64,
+    /// A language model's weights as they are kept for the kernels, beside the file, in bytes; else 0.
+    pub packed_bytes: u64,
+    /// A language model's weights; else 0.
+    pub weights: u64,
+    /// Bits that one of these takes in the file; else 0.
+    pub bits_per_weight: f64,
+}
+
 /// What the retained model topic, the bus and `hearthctl models` say of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -73,6 +86,8 @@ pub struct ModelInfo {
     pub inputs: Vec<TensorMetadata>,
     /// What it gives.
     pub outputs: Vec<TensorMetadata>,
+    /// How large it is on disk.
+    pub size: Size,
     /// Memory it holds while it is ready, in bytes; 0 while it is not known.
     pub memory_bytes: u64,
     /// The longest node seen, in microseconds: how long something urgent may have to wait for it.

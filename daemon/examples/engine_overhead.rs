@@ -94,6 +94,7 @@ fn settings(home: &std::path::Path) -> Settings {
             directory: home.join("models"),
             memory_bytes: None,
             pinned: Vec::new(),
+            overcommit: Vec::new(),
             preload: true,
             idle_unload: None,
             check_memory_bytes: 1 << 30,

@@ -20,5 +20,5 @@ pub mod text;
 pub use error::LoadError;
 pub use model::Model;
 pub use network::Network;
-pub use store::{Installed, Source, Store, StoreError};
+pub use store::{Installed, Progress, Source, Stage, Store, StoreError};
 pub use tasks::{Codec, Decoded, Tokens};

@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod contract;
 mod graph;
+mod installs;
 mod jobs;
 mod others;
 mod peers;

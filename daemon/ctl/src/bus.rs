@@ -2,6 +2,7 @@
 
 use crate::CallError;
 use anyhow::{Context, anyhow};
+use futures_util::StreamExt;
 use hearth_api::dbus::{
     BUS_NAME, INLINE_BYTES, JOB_INTERFACE, MANAGER_INTERFACE, MANAGER_PATH, MODEL_INTERFACE, ROOT_PATH, THERMAL_INTERFACE, fault_kind,
     model_path,
@@ -244,11 +245,14 @@ fn model_info(properties: &Map<String, Value>) -> serde_json::Result<ModelInfo> 
         .flatten()
         .map(|p| json!({"batch": p[0], "threads": p[1], "latency_us": p[2], "cpu_us_per_item": p[3]}))
         .collect();
+    let size = property("Size");
     serde_json::from_value(json!({
         "name": property("Name"), "version": property("Version"), "versions": property("Versions"),
         "description": property("Description"), "task": property("Task"), "licence": property("Licence"),
         "origin": property("Origin"), "state": property("State"), "reason": property("Reason"), "pinned": property("Pinned"),
-        "inputs": tensors("Inputs"), "outputs": tensors("Outputs"), "memory_bytes": property("MemoryBytes"),
+        "inputs": tensors("Inputs"), "outputs": tensors("Outputs"),
+        "size": {"file_bytes": size[0], "packed_bytes": size[1], "weights": size[2], "bits_per_weight": size[3]},
+        "memory_bytes": property("MemoryBytes"),
         "longest_node_us": property("LongestNodeMicroseconds"), "points": points,
     }))
 }
@@ -260,8 +264,13 @@ pub(crate) struct Manager {
 
 impl Manager {
     /// Installs a model from files; the daemon need not see their folder. The largest travel as descriptors, of which a bus
-    /// lets so many into a message, the others as bytes.
-    pub(crate) async fn install(&self, name: &str, files: &[(String, File)]) -> Result<(String, String), CallError> {
+    /// lets so many into a message, the others as bytes. `progress` is told the stage, and bytes done and in all (0: not known).
+    pub(crate) async fn install(
+        &self,
+        name: &str,
+        files: &[(String, File)],
+        progress: &mut dyn FnMut(&str, u64, u64),
+    ) -> Result<(String, String), CallError> {
         let unreadable =
             |error: std::io::Error| CallError::Unreachable(anyhow::Error::new(error).context("a file of the model cannot be read"));
         let mut sized = files
@@ -282,7 +291,20 @@ impl Manager {
             };
             sent.push((name, content));
         }
-        self.call("Install", &(name, sent, Dictionary::new())).await
+        let mut news = self.proxy.receive_signal("InstallProgress").await.map_err(call_error)?;
+        let arguments = (name, sent, Dictionary::new());
+        let mut installed = std::pin::pin!(self.call("Install", &arguments));
+        loop {
+            tokio::select! {
+                installed = &mut installed => return installed,
+                Some(news) = news.next() => {
+                    // A daemon that says it otherwise is not understood, and goes on.
+                    if let Ok((stage, done, total)) = news.body().deserialize::<(String, u64, u64)>() {
+                        progress(&stage, done, total);
+                    }
+                }
+            }
+        }
     }
 
     /// Calls a method of the manager's.

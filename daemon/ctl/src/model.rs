@@ -4,9 +4,11 @@ use crate::bus::{self, BusClient};
 use crate::{Where, show};
 use clap::Subcommand;
 use hearth_api::ModelName;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What to do with a model.
 #[derive(Debug, Subcommand)]
@@ -103,19 +105,34 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Result<()> {
     let files = bus::open_files(&path)?;
     let manager = BusClient::connect(&at.bus).await?.manager().await?;
-    let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("checking {} in a process of its own", path.display()));
-    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
     let has_manifest = files.iter().any(|(name, _)| name == "manifest.toml");
     let name = match name {
         Some(name) => name.to_string(),
         None if path.is_dir() && !has_manifest => name_of(&path)?.to_string(),
         None => String::new(),
     };
-    let installed = manager.install(&name, &files).await;
-    spinner.finish_and_clear();
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let installed = manager.install(&name, &files, &mut |stage, done, total| show(&bar, stage, done, total)).await;
+    bar.finish_and_clear();
     let (model, version) = installed?;
     say(at, &format!("{model} {version} is installed and serves"), json!({"installed": model, "version": version}));
     Ok(())
+}
+
+/// How far an install is, on standard error where that is a terminal.
+fn show(bar: &ProgressBar, stage: &str, done: u64, total: u64) {
+    let style = if total == 0 { "{spinner} {msg}" } else { "{msg} {bar:30} {bytes} of {total_bytes}, {eta} left" };
+    // Both are well formed.
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.set_length(total);
+    bar.set_position(done);
+    bar.set_message(match stage {
+        "checking" => "checking in a process of its own".to_owned(),
+        stage => stage.to_owned(),
+    });
 }
 
 /// A model's name from that of its folder: `All-MiniLM L6` becomes `all-minilm-l6`.

@@ -2,9 +2,9 @@
 
 use crate::bus::BusClient;
 use crate::{Where, text};
-use hearth_api::ModelInfo;
 use hearth_api::graph::{Graph, Running};
 use hearth_api::tensor::TensorMetadata;
+use hearth_api::{ModelInfo, Size};
 use std::process::ExitCode;
 
 /// `hearthctl models`
@@ -43,6 +43,7 @@ pub(crate) fn one(model: &ModelInfo) {
     println!("licence    {}", model.licence);
     println!("origin     {}", model.origin);
     println!("versions   {}", model.versions.join(", "));
+    println!("size       {}", size(&model.size));
     println!("memory     {}", text::bytes(model.memory_bytes));
     println!("longest    {} in one node: how long something urgent may wait for it", text::milliseconds(model.longest_node_us));
     if model.points.is_empty() {
@@ -64,6 +65,17 @@ pub(crate) fn one(model: &ModelInfo) {
         })
         .collect();
     println!("\n{}", text::table(&["BATCH", "THREADS", "LATENCY", "ITEMS/S", "CPU/ITEM"], &rows));
+}
+
+/// How large a model is on disk.
+fn size(size: &Size) -> String {
+    let file = text::bytes(size.file_bytes);
+    if size.weights == 0 {
+        return file;
+    }
+    let (millions, file_bits) = (size.weights as f64 / 1e6, size.bits_per_weight);
+    let (packed, packed_bits) = (text::bytes(size.packed_bytes), 8.0 * size.packed_bytes as f64 / size.weights as f64);
+    format!("{file} on disk, {file_bits:.2} bits a weight; repacked {packed}, {packed_bits:.2} bits; {millions:.1} million weights")
 }
 
 /// `hearthctl model show --graph`

@@ -49,6 +49,7 @@ pub(super) struct Models {
     pub(super) memory_mb: Option<u64>,
     pub(super) preload: Option<bool>,
     pub(super) pinned: Option<Vec<String>>,
+    pub(super) overcommit: Option<Vec<String>>,
     pub(super) idle_unload_minutes: Option<u64>,
     pub(super) check_memory_mb: Option<u64>,
     pub(super) check_timeout_seconds: Option<u64>,

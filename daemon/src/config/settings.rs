@@ -95,6 +95,8 @@ pub struct Models {
     pub memory_bytes: Option<u64>,
     /// Loaded at boot and kept.
     pub pinned: Vec<ModelName>,
+    /// Loaded even if they need more memory than there is.
+    pub overcommit: Vec<ModelName>,
     /// Loaded at boot.
     pub preload: bool,
     /// Taken out of memory after this long without a request; none: only under pressure.

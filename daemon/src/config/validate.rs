@@ -191,11 +191,14 @@ fn bus(raw: &fragments::Bus) -> Result<Option<Bus>, ConfigError> {
 }
 
 fn models(raw: &fragments::Models) -> Result<Models, ConfigError> {
-    let pinned = raw.pinned.iter().flatten().map(|n| ModelName::new(n).map_err(|f| wrong("models.pinned", n, f.message)));
+    let names = |key, names: &Option<Vec<String>>| {
+        names.iter().flatten().map(|n| ModelName::new(n).map_err(|f| wrong(key, n, f.message))).collect::<Result<Vec<_>, _>>()
+    };
     Ok(Models {
         directory: raw.directory.clone().unwrap_or_else(|| state_directory().join("models")),
         memory_bytes: raw.memory_mb.map(|m| bounded("models.memory_mb", Some(m), m, 1, 1 << 24)).transpose()?.map(|m| m * MEBIBYTE),
-        pinned: pinned.collect::<Result<_, _>>()?,
+        pinned: names("models.pinned", &raw.pinned)?,
+        overcommit: names("models.overcommit", &raw.overcommit)?,
         preload: raw.preload.unwrap_or(true),
         idle_unload: raw
             .idle_unload_minutes

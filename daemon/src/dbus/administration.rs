@@ -3,21 +3,26 @@
 use super::Door;
 use super::payload::Incoming;
 use hearth_api::{Fault, ModelName};
-use hearth_models::{Source, Store};
+use hearth_models::{Progress, Source, Store};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::sync::Arc;
 
 /// Installs a model from files that were sent, and lets it serve; an empty `name` leaves it the one it has. Gives name and
-/// version.
-pub(super) async fn install(door: &Arc<Door>, name: String, files: Vec<(String, Incoming)>) -> Result<(String, String), Fault> {
+/// version. `progress` is told how far it is, on another thread.
+pub(super) async fn install(
+    door: &Arc<Door>,
+    name: String,
+    files: Vec<(String, Incoming)>,
+    mut progress: impl FnMut(Progress) + Send + 'static,
+) -> Result<(String, String), Fault> {
     let name = if name.is_empty() { None } else { Some(ModelName::new(name)?) };
     let files = files.into_iter().map(|(file, content)| opened(content, &file).map(|content| (file, content)));
     let files = files.collect::<Result<Vec<(String, File)>, Fault>>()?;
     let models = door.models.clone();
     change(door, move |store| {
         let check = crate::checker(&models).map_err(|error| Fault::internal(format!("the check of a model cannot be run: {error}")))?;
-        Ok(store.install(&Source::Files { name, files }, &check)?)
+        Ok(store.install_watched(&Source::Files { name, files }, &check, &mut progress)?)
     })
     .await
     .map(|installed| (installed.name.into(), installed.version))

@@ -109,12 +109,15 @@ async fn tell_end(server: &zbus::ObjectServer, emitter: &SignalEmitter<'static>,
     let job = object.get().await;
     job.state_changed(emitter).await?;
     let state = job.state();
-    // On a bus only the owner hears of its end; a peer is the owner, and has no name.
-    let emitter = match BusName::try_from(owner) {
-        Ok(owner) if emitter.connection().is_bus() => emitter.clone().set_destination(owner.to_owned()),
+    Job::finished(&addressed(emitter, owner), &state).await
+}
+
+/// An emitter of signals to this caller alone. On a bus; a peer is alone, and has no name.
+pub(super) fn addressed<'e>(emitter: &SignalEmitter<'e>, caller: &str) -> SignalEmitter<'e> {
+    match BusName::try_from(caller) {
+        Ok(caller) if emitter.connection().is_bus() => emitter.clone().set_destination(caller.to_owned()),
         _ => emitter.clone(),
-    };
-    Job::finished(&emitter, &state).await
+    }
 }
 
 impl Job {

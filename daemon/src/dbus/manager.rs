@@ -2,15 +2,23 @@
 
 use super::caller::Call;
 use super::error::CallError;
+use super::job::addressed;
 use super::options::Options;
 use super::payload::Incoming;
 use super::{Link, administration};
 use crate::engine::Stats;
 use hearth_api::{CONTRACT_VERSION, Fault, RequestId};
+use hearth_models::Progress;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, Variant};
+
+/// Between two signals of progress.
+const TELL: Duration = Duration::from_millis(100);
 
 /// The manager on one connection.
 pub(super) struct Manager {
@@ -79,20 +87,43 @@ impl Manager {
     ///
     /// files: manifest.toml and what it names, by relative path, or one .onnx file, which name then gives a name.
     /// Each is ay, or h: a descriptor of a regular file. A bus lets at most 16 descriptors into a message.
-    /// options: none yet. Takes the right to manage models, as all below does.
+    /// options: none yet. Tells its caller of InstallProgress. Takes the right to manage models, as all below does.
     #[zbus(out_args("model", "version"))]
     async fn install(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
         name: String,
         files: Vec<(String, Incoming)>,
         options: Options,
     ) -> Result<(String, String), CallError> {
         let _call = self.administer(connection, &header).await?;
         options.into_none()?;
-        Ok(administration::install(&self.link.door, name, files).await?)
+        let emitter = addressed(&emitter, &self.link.caller(&header)?);
+        let (progress, mut news) = watch::channel(None);
+        let installed = administration::install(&self.link.door, name, files, move |news| {
+            progress.send_replace(Some(news));
+        });
+        let tell = async {
+            while news.changed().await.is_ok() {
+                let Some(Progress { stage, done, total }) = *news.borrow_and_update() else { continue };
+                // Whoever went away needs no progress.
+                let _ = Manager::install_progress(&emitter, stage.as_str(), done, total).await;
+                tokio::time::sleep(TELL).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            installed = installed => Ok(installed?),
+            () = tell => unreachable!("it waits for ever"),
+        }
     }
+
+    /// How far an install is. stage: copying, verifying, repacking or checking; done and total in bytes, total 0 where that is not
+    /// known. Sent to the caller of Install alone.
+    #[zbus(signal)]
+    async fn install_progress(emitter: &SignalEmitter<'_>, stage: &str, done: u64, total: u64) -> zbus::Result<()>;
 
     /// Removes a version of a model; all of them where it is empty.
     async fn remove(

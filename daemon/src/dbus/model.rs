@@ -51,6 +51,7 @@ impl Model {
             origin => origin_changed,
             description => description_changed,
             pinned => pinned_changed,
+            size => size_changed,
             memory_bytes => memory_bytes_changed,
             longest_node_us => longest_node_microseconds_changed,
             inputs => inputs_changed,
@@ -245,6 +246,13 @@ impl Model {
     #[zbus(property)]
     fn pinned(&self) -> bool {
         self.read(|m| m.pinned)
+    }
+
+    /// How large it is on disk: bytes of its file; of a language model's weights as they are kept for the kernels, beside the file;
+    /// how many weights it has; and bits of one in the file. The last three are 0 where it is no language model.
+    #[zbus(property)]
+    fn size(&self) -> (u64, u64, u64, f64) {
+        self.read(|m| (m.size.file_bytes, m.size.packed_bytes, m.size.weights, m.size.bits_per_weight))
     }
 
     /// Memory it holds while it is ready; 0 while it is not known.

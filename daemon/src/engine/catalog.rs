@@ -7,8 +7,10 @@ use super::memory::{MemoryBudget, Resident, Room, make_room};
 use super::points::{Points, Shape};
 use crate::scheduler::Profile;
 use hearth_api::{Fault, ModelInfo, ModelName, ModelState, Payload};
+use hearth_models::language::Needs;
 use hearth_models::manifest::Task;
 use hearth_models::{Installed, Model};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,8 @@ pub(super) struct Slot {
     last_used: Instant,
     /// What the installed version was found to take.
     known_bytes: Option<u64>,
+    /// What the head of its file tells; read once.
+    needs: OnceCell<Option<Needs>>,
 }
 
 /// A model in memory.
@@ -68,6 +72,7 @@ impl Slot {
             outstanding: 0,
             last_used: now,
             known_bytes: None,
+            needs: OnceCell::new(),
         }
     }
 
@@ -88,6 +93,7 @@ impl Slot {
     /// Another version is installed now.
     pub(super) fn forget_size(&mut self) {
         self.known_bytes = None;
+        self.needs = OnceCell::new();
     }
 
     /// The installed version is the one that answers.
@@ -95,10 +101,17 @@ impl Slot {
         self.serving.as_ref().is_some_and(|serving| *serving.version == *self.installed.version)
     }
 
-    /// What it will take in memory: what it took, here or in its check, or at least what its file does.
+    /// What it will take in memory: what it took, or is told to by the head of a language model's file, or took in its check, or at
+    /// least what its file does.
     fn expected_bytes(&self) -> u64 {
-        let file = || self.installed.directory.join(&self.installed.manifest.file).metadata().map_or(0, |m| m.len());
-        self.known_bytes.or_else(|| hearth_models::check::memory_bytes(&self.installed.directory)).unwrap_or_else(file)
+        let needs = || self.needs().map(|needs| needs.total());
+        let checked = || hearth_models::check::memory_bytes(&self.installed.directory);
+        self.known_bytes.or_else(needs).or_else(checked).unwrap_or(self.installed.size.file_bytes)
+    }
+
+    /// What it needs, if it is a language model whose file can be read.
+    fn needs(&self) -> Option<Needs> {
+        *self.needs.get_or_init(|| Needs::of(&self.installed.directory).ok().flatten())
     }
 
     fn describe(&self) -> ModelInfo {
@@ -118,6 +131,7 @@ impl Slot {
             pinned: self.pinned,
             inputs: model.map_or_else(|| manifest.inputs.clone(), |m| m.inputs().to_vec()),
             outputs: model.map_or_else(|| manifest.outputs.clone(), |m| m.outputs().to_vec()),
+            size: installed.size,
             memory_bytes: model.map_or(0, |m| m.memory_bytes()),
             longest_node_us: serving.map_or(0, |s| s.told_longest_node.as_micros() as u64),
             points: serving.map_or_else(Vec::new, |s| s.points.published().to_vec()),
@@ -175,6 +189,8 @@ pub(super) enum Verdict {
 pub(super) struct Catalog {
     pub(super) slots: BTreeMap<ModelName, Slot>,
     pub(super) memory: MemoryBudget,
+    /// Models that are loaded even if they need more than that.
+    overcommit: Vec<ModelName>,
     /// What the loader is at.
     pub(super) loading: Option<Wanted>,
     /// What wants to be loaded, in order.
@@ -182,8 +198,8 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn new(memory: MemoryBudget) -> Catalog {
-        Catalog { slots: BTreeMap::new(), memory, loading: None, queue: VecDeque::new() }
+    pub(super) fn new(memory: MemoryBudget, overcommit: Vec<ModelName>) -> Catalog {
+        Catalog { slots: BTreeMap::new(), memory, overcommit, loading: None, queue: VecDeque::new() }
     }
 
     /// A model that was not there before.
@@ -259,7 +275,11 @@ impl Catalog {
                 })
             })
             .collect();
-        make_room(self.memory.bytes, needed, &residents, take_turns)
+        match make_room(self.memory.bytes, needed, &residents, take_turns) {
+            // It gets all that there is, and the system finds the rest.
+            Room::Never { available } if self.overcommit.contains(model) => make_room(self.memory.bytes, available, &residents, take_turns),
+            room => room,
+        }
     }
 
     /// Memory the loaded models hold, in bytes.
@@ -304,6 +324,11 @@ impl Catalog {
     /// Whether a model is installed that is a language model.
     pub(super) fn chats(&self, model: &ModelName) -> bool {
         self.slots.get(model).is_some_and(|slot| matches!(slot.installed.manifest.task, Task::Chat(_)))
+    }
+
+    /// What a language model needs in memory.
+    pub(super) fn needs(&self, model: &ModelName) -> Option<Needs> {
+        self.slots.get(model)?.needs()
     }
 
     /// A model that is in memory, its version, and its mark in the flight record.

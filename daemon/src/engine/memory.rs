@@ -16,7 +16,7 @@ const UNKNOWN: u64 = 256 * MIB;
 /// Where a budget comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `models.memory_bytes`
+    /// `models.memory_mb`
     Configured,
     /// `memory.max` of the daemon's cgroup or one above it, less the reserve.
     Cgroup,
@@ -53,7 +53,7 @@ impl MemoryBudget {
 impl fmt::Display for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
-            Source::Configured => "models.memory_bytes",
+            Source::Configured => "models.memory_mb",
             Source::Cgroup => "the cgroup's limit less a reserve",
             Source::Available => "the board's free memory less a reserve",
             Source::Unknown => "a guess: neither the cgroup's limit nor /proc/meminfo can be read",

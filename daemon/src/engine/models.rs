@@ -8,6 +8,7 @@ use super::memory::{Room, mib};
 use super::step_loop::StepLoop;
 use crate::scheduler::{Event, Readiness};
 use hearth_api::{Fault, ModelName, ModelState};
+use hearth_models::language::Needs;
 use hearth_models::{Installed, StoreError};
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -262,11 +263,7 @@ impl StepLoop {
     }
 
     fn no_room(&mut self, model: &ModelName, needed: u64, available: u64) {
-        let mend = if self.catalog.chats(model) {
-            "; a shorter context and cache in its manifest's [task] need less, or raise models.memory_mb"
-        } else {
-            ""
-        };
+        let mend = self.catalog.needs(model).map_or_else(String::new, |needs| mend(model, &needs, available));
         let fault = Fault::model_failed(format!(
             "{model} needs {} of memory and can have {}: the models' budget is {}, pinned models keep the rest{mend}",
             mib(needed),
@@ -348,4 +345,20 @@ impl StepLoop {
     fn unknown(&self, model: &ModelName) -> Fault {
         Fault::unknown_model(model, self.catalog.slots.keys())
     }
+}
+
+/// What a language model needs that finds no room in so many bytes, what would fit, and how it is loaded all the same.
+fn mend(model: &ModelName, needs: &Needs, available: u64) -> String {
+    let fits = match needs.tokens_within(available) {
+        Some(tokens) => format!("context = {tokens} and cache = {tokens} in [task] of its manifest would fit"),
+        None => "no context would make it fit: a smaller model, or the same in fewer bits a weight".into(),
+    };
+    format!(
+        ". It needs {} for its weights, {} for the keys and values of {} tokens and {} to compute with; {fits}. To load it all the same, \
+         raise models.memory_mb, or name it in models.overcommit = [\"{model}\"]: its weights are then read from disk again and again",
+        mib(needs.weights),
+        mib(needs.cache),
+        needs.tokens,
+        mib(needs.scratch)
+    )
 }

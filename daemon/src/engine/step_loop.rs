@@ -111,7 +111,7 @@ pub(super) fn start(settings: &Settings) -> Result<Started, StartError> {
         inbox: receiver,
         scheduler: Scheduler::new(bounds, budget.clone()),
         pool: Arc::new(Pool::new(threads as usize)),
-        catalog: Catalog::new(memory),
+        catalog: Catalog::new(memory, settings.models.overcommit.clone()),
         flight,
         loader: chores,
         store: store.clone(),

@@ -122,7 +122,7 @@ fn to_json(value: &impl Serialize) -> Bytes {
 mod tests {
     use super::*;
     use hearth_api::topics::NodeName;
-    use hearth_api::{ModelName, ModelState, Point};
+    use hearth_api::{ModelName, ModelState, Point, Size};
     use std::time::Duration;
 
     fn retained() -> Retained {
@@ -171,6 +171,7 @@ mod tests {
             pinned: false,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            size: Size::default(),
             memory_bytes: 0,
             longest_node_us: 0,
             points: vec![Point { batch: 4, threads: 1, latency_us: 2_000, cpu_us_per_item: 500 }],

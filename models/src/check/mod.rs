@@ -12,7 +12,9 @@ mod samples;
 pub use process::{child, run};
 pub use samples::payload;
 
+use crate::manifest::Manifest;
 use crate::network::{Arithmetic, Batching};
+use hearth_api::Size;
 use hearth_api::graph::Graph;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -54,6 +56,7 @@ struct Kept {
     arithmetic: Arithmetic,
     graph: Option<Graph>,
     memory_bytes: Option<u64>,
+    size: Option<Size>,
 }
 
 impl Kept {
@@ -73,6 +76,12 @@ pub fn memory_bytes(directory: &Path) -> Option<u64> {
     Kept::of(directory).memory_bytes
 }
 
+/// How large the version in `directory` is.
+pub(crate) fn size(directory: &Path, manifest: &Manifest) -> Size {
+    let file_bytes = || directory.join(&manifest.file).metadata().map_or(0, |data| data.len());
+    Kept::of(directory).size.unwrap_or_else(|| Size { file_bytes: file_bytes(), ..Size::default() })
+}
+
 /// What the check of the version in `directory` found of its graph.
 pub(crate) fn graph(directory: &Path) -> Option<Graph> {
     Kept::of(directory).graph
@@ -88,6 +97,9 @@ pub struct Report {
     pub batching: Batching,
     /// The most rows that it runs at once.
     pub rows_at_once: u32,
+    /// How large it is on disk; told of language models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// Memory that its weights take, in bytes.
     pub memory_bytes: u64,
     /// How long it took to load, in milliseconds.

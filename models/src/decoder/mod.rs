@@ -78,7 +78,6 @@ pub struct Decoder {
     frequencies: Frequencies,
     set: InstructionSet,
     vocabulary: usize,
-    weight_bytes: u64,
     longest_node_ns: AtomicU64,
 }
 
@@ -111,7 +110,6 @@ impl Decoder {
             frequencies,
             set: options.set,
             vocabulary: spec.vocabulary,
-            weight_bytes: weights.bytes(),
             longest_node_ns: AtomicU64::new(0),
         })
     }
@@ -124,11 +122,6 @@ impl Decoder {
     /// All pages of the cache, for whoever keeps the books on them.
     pub fn take_pages(&self) -> Vec<Page> {
         std::iter::from_fn(|| self.kv.take()).collect()
-    }
-
-    /// Memory of weights and cache, in bytes.
-    pub fn memory_bytes(&self) -> u64 {
-        self.weight_bytes + self.kv.bytes() as u64
     }
 
     /// The longest node of a step so far.

@@ -133,4 +133,16 @@ impl DecoderSpec {
         };
         self.layers.iter().map(of).sum::<usize>() * size
     }
+
+    /// What a step of so many tokens computes with, in bytes, when it gives so many rows of logits: its widest values, twice in the
+    /// residual stream, twice between the matrices of attention and of the feed-forward network.
+    pub fn scratch_bytes(&self, tokens: usize, logits: usize) -> usize {
+        let inner = |layer: &LayerSpec| {
+            let AttentionSpec { heads, kv_heads, key_width, value_width, .. } = &layer.attention;
+            let attention = 2 * heads * key_width + kv_heads * (key_width + value_width);
+            attention.max(2 * layer.feed_forward.width)
+        };
+        let inner = self.layers.iter().map(inner).max().unwrap_or(0);
+        (tokens * (2 * self.width + 2 * inner) + logits * self.vocabulary) * size_of::<f32>()
+    }
 }

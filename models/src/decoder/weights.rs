@@ -10,6 +10,7 @@ use crate::error::LoadError;
 use crate::gguf::groups::Groups;
 use crate::gguf::{Format, Gguf, GgufError, TensorInfo};
 use crate::text::Vocabulary;
+use hearth_api::Size;
 use hearth_api::graph::Operator;
 use hearth_kernels::grouped::{Codes, Element, Layout, PANEL, Packer, Row, Scales, Weights};
 use hearth_kernels::mapping::Bytes;
@@ -38,6 +39,13 @@ struct Head {
     matrices: BTreeMap<String, Place>,
 }
 
+impl Head {
+    /// Bytes of the matrices.
+    fn bytes(&self) -> u64 {
+        self.matrices.values().map(|place| place.bytes.len() as u64).sum()
+    }
+}
+
 /// Where a matrix lies, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Place {
@@ -62,6 +70,24 @@ pub struct Files {
     /// Where the matrices begin.
     data: usize,
     head: Head,
+}
+
+/// What a GGUF is a model of, and how large it is.
+pub(crate) struct Outline {
+    pub(crate) spec: DecoderSpec,
+    pub(crate) size: Size,
+}
+
+/// Looks at a GGUF, without its weights.
+pub(crate) fn outline(path: &Path) -> Result<Outline, LoadError> {
+    let (source, gguf) = read(path)?;
+    let spec = families::spec(&gguf).map_err(|e| invalid(path, e))?;
+    let packed_bytes = plan(path, &gguf, source.len())?.bytes();
+    let weights = gguf.tensors.values().map(|tensor| tensor.dimensions.iter().product::<usize>() as u64).sum::<u64>();
+    let tensor_bytes = gguf.tensors.values().map(|tensor| tensor.bytes.len() as u64).sum::<u64>();
+    let bits_per_weight = 8.0 * tensor_bytes as f64 / weights.max(1) as f64;
+    let size = Size { file_bytes: source.len() as u64, packed_bytes, weights, bits_per_weight };
+    Ok(Outline { spec, size })
 }
 
 /// Opens a GGUF and its repacked weights. Where these are missing or not of this version they are made first, which takes a while.
@@ -194,8 +220,7 @@ pub fn repack(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Loa
         out.write_all(&json)?;
         let mut at = fill(&mut out, 16 + json.len())?;
         let begin = at;
-        let total = head.matrices.values().map(|place| place.bytes.len() as u64).sum();
-        let mut done = 0;
+        let (mut done, total) = (0, head.bytes());
         for (name, place) in in_order(&head) {
             debug_assert_eq!(at - begin, place.bytes.start, "matrices lie in order");
             let tensor = &gguf.tensors[name];
@@ -239,6 +264,11 @@ impl Files {
     /// How texts become its tokens.
     pub(crate) fn vocabulary(&self) -> Result<Vocabulary, LoadError> {
         self.gguf.metadata.vocabulary().map_err(|e| invalid(&self.path, e))
+    }
+
+    /// Bytes of its repacked matrices.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        self.head.bytes()
     }
 
     /// Its weights, to make a decoder of.
@@ -312,10 +342,5 @@ impl Model<'_> {
             return Ok(());
         }
         Err(GgufError(format!("it has tensors that its architecture does not know: {}; it may be of a newer kind", left.join(", "))))
-    }
-
-    /// Bytes of the matrices.
-    pub(super) fn bytes(&self) -> u64 {
-        self.files.head.matrices.values().map(|place| place.bytes.len() as u64).sum()
     }
 }

@@ -6,11 +6,13 @@
 //! or on the number of threads. Where the cache is full, the youngest conversation of the lowest priority is set aside: its pages go,
 //! and it computes them again when there is room.
 
+mod needs;
 pub(crate) mod pages;
 mod talk;
 #[cfg(test)]
 mod tests;
 
+pub use needs::Needs;
 pub use talk::{Progress, Said, Talk};
 
 use crate::decoder::{self, Decoder, Files, Options, Piece};
@@ -49,6 +51,7 @@ pub struct LanguageModel {
     constraints: OnceLock<Arc<Constraints>>,
     pages: Arc<Mutex<Pages<decoder::Page>>>,
     defaults: Defaults,
+    needs: Needs,
     /// What a token of a prompt costs, in nanoseconds; 0 while unknown.
     prompt_token_ns: AtomicU64,
 }
@@ -69,13 +72,14 @@ impl LanguageModel {
         }
         let pages = Pages::new(decoder.take_pages(), decoder::PAGE);
         let defaults = Defaults::new(chat, context);
+        let needs = Needs::new(&files.spec()?, files.weight_bytes(), chat, manifest.batch.max);
         let (tokenizer, constraints) = (Arc::new(tokenizer), OnceLock::new());
-        Ok(LanguageModel { decoder, tokenizer, template, constraints, pages, defaults, prompt_token_ns: AtomicU64::new(0) })
+        Ok(LanguageModel { decoder, tokenizer, template, constraints, pages, defaults, needs, prompt_token_ns: AtomicU64::new(0) })
     }
 
-    /// Memory it holds, in bytes: weights, and keys and values of its whole cache.
+    /// Memory it holds, in bytes: weights, keys and values of its whole cache, and what a step computes with.
     pub fn memory_bytes(&self) -> u64 {
-        self.decoder.memory_bytes()
+        self.needs.total()
     }
 
     /// The longest node of a step so far: how long something urgent may have to wait for it.
@@ -271,9 +275,7 @@ fn make_room(talk: &mut Talk, count: usize, younger: &mut [&mut Talk], others: &
 /// The decoder of a file with the cache that a manifest asks for, and the most tokens of a conversation.
 fn open_decoder(path: &Path, files: &Files, chat: &Chat, options: Options) -> Result<(Decoder, usize), LoadError> {
     let spec = files.spec()?;
-    let affordable = (CACHE_BYTES / spec.cache_bytes(options.element)).max(LEAST_CONTEXT);
-    let context = chat.context.unwrap_or(CONTEXT.min(affordable)).min(spec.context);
-    let cache = chat.cache.unwrap_or(affordable.min(4 * context)).max(context);
+    let (context, cache) = needs::tokens(&spec, chat, options.element);
     let decoder = Decoder::new(&mut files.weights(), &spec, cache, options);
     let decoder = decoder.map_err(|wrong| LoadError::invalid(path, wrong, "give a whole GGUF file as llama.cpp's tools write it"))?;
     Ok((decoder, context))

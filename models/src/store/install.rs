@@ -25,23 +25,75 @@ pub enum Source {
     },
 }
 
+/// How far an install is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all; 0 where that is not known.
+    pub total: u64,
+}
+
+/// The stages of an install, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Files come into the store.
+    Copying,
+    /// They are held against the manifest's digests.
+    Verifying,
+    /// A language model's weights are laid out for the kernels.
+    Repacking,
+    /// The model is tried out.
+    Checking,
+}
+
+impl Stage {
+    /// The stage as it is written on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Copying => "copying",
+            Stage::Verifying => "verifying",
+            Stage::Repacking => "repacking",
+            Stage::Checking => "checking",
+        }
+    }
+}
+
 /// Most files a model may have.
 const MAX_FILES: usize = 4096;
+/// Copied between two reports of progress.
+const STRIDE: u64 = 16 << 20;
 
 impl Store {
     /// Installs a version and lets it serve, after `check` has looked at it in its staging folder; what `check` writes there
     /// stays. Installing what is there already changes nothing but which version serves; what is there but damaged is replaced.
     pub fn install(&self, source: &Source, check: &dyn Fn(&Path) -> Result<(), Refusal>) -> Result<Installed, StoreError> {
+        self.install_watched(source, check, &mut |_| ())
+    }
+
+    /// The same, for one who watches.
+    pub fn install_watched(
+        &self,
+        source: &Source,
+        check: &dyn Fn(&Path) -> Result<(), Refusal>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Installed, StoreError> {
+        let begun = |stage| Progress { stage, done: 0, total: 0 };
         let staging = {
             let _lock = self.lock()?;
             Staging::new(self.root(), STAGING)?
         };
-        let manifest = fill(staging.path(), source)?;
+        let manifest = fill(staging.path(), source, &mut |done, total| progress(Progress { stage: Stage::Copying, done, total }))?;
+        progress(begun(Stage::Verifying));
         manifest.verify(staging.path())?;
         if look(&self.folder(&manifest.name).join(&manifest.version), &manifest, staging.path())? != Place::Taken {
             if matches!(manifest.task, Task::Chat(_)) {
-                weights::repack(&staging.path().join(&manifest.file), &mut |_, _| ())?;
+                let repacked = &mut |done, total| progress(Progress { stage: Stage::Repacking, done, total });
+                weights::repack(&staging.path().join(&manifest.file), repacked)?;
             }
+            progress(begun(Stage::Checking));
             check(staging.path()).map_err(StoreError::Refused)?;
             self.commit(&manifest, staging)?;
         }
@@ -98,16 +150,16 @@ fn look(target: &Path, manifest: &Manifest, staging: &Path) -> Result<Place, Sto
 }
 
 /// Brings the files into the staging folder, and the manifest that is not among them.
-fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
+fn fill(staging: &Path, source: &Source, progress: &mut dyn FnMut(u64, u64)) -> Result<Manifest, StoreError> {
     let mut wished = None;
     let names = match source {
         Source::Folder(path) if path.is_file() => {
             let name = path.file_name().and_then(|n| n.to_str());
             let name = name.ok_or_else(|| StoreError::Source(format!("{} has no name in UTF-8", path.display())))?;
-            copy(&File::open(path).map_err(disk(path, "reading"))?, name, staging)?;
+            copy(&File::open(path).map_err(disk(path, "reading"))?, name, staging, progress)?;
             vec![name.to_owned()]
         }
-        Source::Folder(path) => copy_folder(path, staging)?,
+        Source::Folder(path) => copy_folder(path, staging, progress)?,
         Source::Files { name, files } => {
             wished.clone_from(name);
             if files.len() > MAX_FILES {
@@ -117,7 +169,7 @@ fn fill(staging: &Path, source: &Source) -> Result<Manifest, StoreError> {
                 if !manifest::is_relative(name) {
                     return Err(StoreError::Source(format!("{name:?} is not inside the model's folder: names are relative, without '..'")));
                 }
-                copy(file, name, staging)?;
+                copy(file, name, staging, progress)?;
             }
             files.iter().map(|(name, _)| name.clone()).collect()
         }
@@ -164,21 +216,31 @@ fn folder_name(folder: &Path) -> Result<ModelName, StoreError> {
 }
 
 /// Copies a regular file, as long as it is now; anything else could be read for ever.
-fn copy(from: &File, name: &str, staging: &Path) -> Result<(), StoreError> {
+fn copy(from: &File, name: &str, staging: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
     let to = staging.join(name);
     let data = from.metadata().map_err(disk(&to, "copying"))?;
     if !data.is_file() {
         return Err(StoreError::Source(format!("{name:?} is no regular file: a model has files alone")));
     }
-    let copy = || {
+    let mut copy = || {
         to.parent().map_or(Ok(()), fs::create_dir_all)?;
-        io::copy(&mut from.take(data.len()), &mut File::create_new(&to)?)
+        let (mut file, mut done) = (File::create_new(&to)?, 0);
+        while done < data.len() {
+            let copied = io::copy(&mut from.take(STRIDE.min(data.len() - done)), &mut file)?;
+            if copied == 0 {
+                // It became shorter meanwhile.
+                break;
+            }
+            done += copied;
+            progress(done, data.len());
+        }
+        Ok(())
     };
-    copy().map(|_| ()).map_err(disk(&to, "copying"))
+    copy().map_err(disk(&to, "copying"))
 }
 
 /// Copies a folder without what is hidden in it. Links are followed to files inside it alone.
-fn copy_folder(from: &Path, to: &Path) -> Result<Vec<String>, StoreError> {
+fn copy_folder(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<String>, StoreError> {
     let mut names = Vec::new();
     let mut folders = vec![from.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -201,7 +263,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<Vec<String>, StoreError> {
             if !fs::metadata(&entry).map_err(disk(&entry, "reading"))?.is_file() {
                 return Err(StoreError::Source(format!("{} is no regular file: a model has files alone", entry.display())));
             }
-            copy(&File::open(&entry).map_err(disk(&entry, "reading"))?, &name, to)?;
+            copy(&File::open(&entry).map_err(disk(&entry, "reading"))?, &name, to, progress)?;
             names.push(name);
             if names.len() > MAX_FILES {
                 return Err(StoreError::Source(format!("{} has more than {MAX_FILES} files", from.display())));

@@ -17,12 +17,12 @@ mod install;
 mod versions;
 
 pub use error::StoreError;
-pub use install::Source;
+pub use install::{Progress, Source, Stage};
 
 use crate::manifest::Manifest;
 use files::disk;
 use hearth_api::graph::Graph;
-use hearth_api::{ModelName, Point};
+use hearth_api::{ModelName, Point, Size};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,8 @@ pub struct Installed {
     pub directory: PathBuf,
     /// Manifest of the active version.
     pub manifest: Manifest,
+    /// How large the active version is.
+    pub size: Size,
     /// The active version is put aside: it killed the daemon too often.
     pub quarantined: bool,
 }
@@ -100,7 +102,9 @@ impl Store {
             let says = format!("its manifest says {} {}", manifest.name, manifest.version);
             return Err(crate::LoadError::invalid(&directory, says, "install the model again, rather than move its folder").into());
         }
-        Ok(Installed { quarantined: directory.join(QUARANTINE).exists(), name: name.clone(), version, versions, directory, manifest })
+        let quarantined = directory.join(QUARANTINE).exists();
+        let size = crate::check::size(&directory, &manifest);
+        Ok(Installed { name: name.clone(), version, versions, directory, manifest, size, quarantined })
     }
 
     /// Measured points of a version; none where nothing was measured on this board.

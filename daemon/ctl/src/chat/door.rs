@@ -167,7 +167,8 @@ mod tests {
     fn model(name: &str, task: &str) -> ModelInfo {
         serde_json::from_value(json!({
             "name": name, "version": "1", "versions": ["1"], "description": "", "task": task, "licence": "", "origin": "",
-            "state": "ready", "reason": "", "pinned": false, "inputs": [], "outputs": [], "memory_bytes": 0, "longest_node_us": 0,
+            "state": "ready", "reason": "", "pinned": false, "inputs": [], "outputs": [],
+            "size": {"file_bytes": 0, "packed_bytes": 0, "weights": 0, "bits_per_weight": 0.0}, "memory_bytes": 0, "longest_node_us": 0,
             "points": []
         }))
         .unwrap()

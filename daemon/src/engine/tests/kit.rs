@@ -155,6 +155,7 @@ impl Home {
             directory: folder.path().join("models"),
             memory_bytes: Some(1 << 30),
             pinned: Vec::new(),
+            overcommit: Vec::new(),
             preload: false,
             idle_unload: None,
             check_memory_bytes: 1 << 30,

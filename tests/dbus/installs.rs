@@ -1,0 +1,72 @@
+//! Installs of a language model: how far they are, how large it is, and whether it fits into memory.
+
+use crate::client::{Options, PATIENCE, call, fault, hearthctl, limit, manager, model, printed, wait_for_name};
+use futures_util::{FutureExt, StreamExt};
+use hearth_tests::bus::{Bus, repository};
+use hearth_tests::daemon::Home;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use zbus::Variant;
+
+const FILE: &str = "tests/peers/llm/fixtures/llama3-Q8_0.gguf";
+
+#[tokio::test]
+async fn who_installs_a_model_sees_how_far_it_is_and_how_large() -> anyhow::Result<()> {
+    let (bus, home) = (Bus::start()?, Home::new()?);
+    let _daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
+    let (client, other) = (bus.connect().await?, bus.connect().await?);
+    wait_for_name(&client).await?;
+    let (manager, others) = (manager(&client).await?, manager(&other).await?);
+    let (mut news, mut overheard) = (manager.receive_signal("InstallProgress").await?, others.receive_signal("InstallProgress").await?);
+
+    let file = File::open(repository(FILE))?;
+    let bytes = file.metadata()?.len();
+    let files = vec![("tiny-talker.gguf", Variant::from(zbus::Fd::from(&file)))];
+    let installed: (String, String) = tokio::time::timeout(PATIENCE, call(&manager, "Install", &("", files, Options::new()))).await??;
+    assert_eq!(installed.0, "tiny-talker");
+    let mut stages = Vec::new();
+    while let Some(message) = news.next().now_or_never().flatten() {
+        let (stage, done, total): (String, u64, u64) = message.body().deserialize()?;
+        assert!(done <= total, "{stage}: {done} of {total}");
+        stages.push(stage);
+    }
+    // A stage that is over at once may not be told.
+    let known = ["copying", "verifying", "repacking", "checking"];
+    let places: Vec<Option<usize>> = stages.iter().map(|stage| known.iter().position(|name| name == stage)).collect();
+    assert!(!places.is_empty() && places.iter().all(Option::is_some) && places.is_sorted(), "{stages:?}");
+    assert!(overheard.next().now_or_never().is_none(), "progress is told to its caller alone");
+
+    let size: (u64, u64, u64, f64) = model(&client, "tiny-talker").await?.get_property("Size").await?;
+    assert!(size.0 == bytes && size.1 > 0 && size.2 > 0 && (8.5..9.0).contains(&size.3), "{size:?}");
+    let shown = printed(&hearthctl(&bus, &["model", "show", "tiny-talker"])?);
+    assert!(shown.contains("bits a weight; repacked"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_language_model_that_does_not_fit_is_refused_with_what_would() -> anyhow::Result<()> {
+    let (bus, home) = (Bus::start()?, Home::new()?);
+    home.put_talker()?;
+    OpenOptions::new().append(true).open(home.store().join("talker/1/manifest.toml"))?.write_all(b"cache = 65536\n")?;
+    let section = |models: &str| format!("preload = false\n{models}\n[dbus]\nbus = {:?}\n", bus.address());
+    let client = bus.connect().await?;
+
+    let daemon = home.start(&section("memory_mb = 1"))?;
+    wait_for_name(&client).await?;
+    let (name, message, details) = fault(call::<_, ()>(&model(&client, "talker").await?, "Load", &(false,)).await);
+    assert_eq!(name, "ModelFailed");
+    assert_eq!(limit(&details), Some(("models_memory_bytes".into(), 1 << 20)));
+    for told in ["for its weights", "keys and values of", "to compute with", "would fit", "models.memory_mb", "models.overcommit"] {
+        assert!(message.contains(told), "no {told:?} in {message}");
+    }
+    drop(daemon);
+
+    // Asked for, it is loaded all the same.
+    let _daemon = home.start(&section("memory_mb = 1\novercommit = [\"talker\"]"))?;
+    wait_for_name(&client).await?;
+    let talker = model(&client, "talker").await?;
+    let () = tokio::time::timeout(PATIENCE, call(&talker, "Load", &(false,))).await??;
+    assert_eq!(talker.get_property::<String>("State").await?, "ready");
+    assert!(talker.get_property::<u64>("MemoryBytes").await? > 1 << 20);
+    Ok(())
+}
