@@ -145,9 +145,14 @@ impl Lane {
         self.pace = Some(self.pace.map_or(item, |mean| mean + (item - mean) * WEIGHT));
     }
 
-    /// Whether a request waits that could run inside a running step.
-    pub(super) fn could_interrupt(&self) -> bool {
-        matches!(self.state, State::Ready { .. }) && self.queue(Priority::High).waiting.values().any(|w| !w.alone)
+    /// Whether its model can run.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    /// Whether its requests are conversations.
+    pub(super) fn converses(&self) -> bool {
+        matches!(&self.state, State::Ready { profile, .. } if profile.conversations)
     }
 
     /// Compute time that all that is here will take, as far as that is known.

@@ -14,7 +14,7 @@
 //!              batching      each of its queues: hold (wait for more, WakeAt), or form a batch
 //!              choose        near deadline, else the least compute time so far
 //!              │
-//!            Run ─> Between ─> high priority waits? ─> Run, inside
+//!            Run ─> Between ─> may what waits run inside? ─> Run, inside
 //!              └──> Finished
 //! ```
 //! - **Admission** keeps three bounds: requests and bytes that wait or run, and requests that wait for one model. A
@@ -35,7 +35,8 @@
 //!   One that would miss a deadline if another went first goes before it, but never gets further than 250 ms ahead.
 //! - **Background** runs when nothing else could run or is waited for, on a board cool enough to admit it.
 //! - **Rest**: after a step the board rests for the budget's share of the time computed; high priority does not wait for it.
-//! - **Inside** a running step, between two of its nodes, high priority runs one level deep. A request that has to be
+//! - **Inside** a running step, between two of its nodes, high priority runs one level deep; inside a step of conversations
+//!   also what is as urgent as they are and none itself, as long as it is no further than 250 ms ahead. A request that has to be
 //!   alone (it was there when the daemon died) rides with none, runs inside none, and has none run inside.
 
 mod admission;
@@ -169,9 +170,9 @@ impl Scheduler {
         self.waiting_bytes
     }
 
-    /// Whether a step may be run inside this one: whether `Between` would be answered.
+    /// Whether a step is to be run inside this one: whether `Between` would be answered.
     pub fn wants_interruption(&self, step: StepId) -> bool {
-        self.may_interrupt(step) && self.lanes.values().any(Lane::could_interrupt)
+        self.has_for_inside(step)
     }
 
     /// Ends what waits beyond its deadline, or beyond the end of the drain.

@@ -1,7 +1,7 @@
 //! Picking: which batch runs next, and what runs inside a running step.
 
 use super::batching::{Batch, form, hold};
-use super::lane::State;
+use super::lane::{Lane, State};
 use super::{Action, Running, Scheduler, Step, StepId, StepJob, Time};
 use hearth_api::{ModelName, Priority};
 use std::time::Duration;
@@ -57,27 +57,48 @@ impl Scheduler {
         None
     }
 
-    /// The running step stands between two nodes: runs inside it what is more urgent.
+    /// The running step stands between two nodes: runs inside it what may.
     pub(super) fn interrupt(&mut self, step: StepId, now: Time, actions: &mut Vec<Action>) {
-        if !self.may_interrupt(step) {
-            return;
-        }
-        let contenders = self.lanes.iter().filter_map(|(model, lane)| {
-            let State::Ready { costs, .. } = &lane.state else { return None };
-            let queue = lane.queue(Priority::High);
-            let batch = form(queue, costs, true, now)?;
-            Some(Contender { model: model.clone(), batch, virtual_time: queue.virtual_time })
-        });
-        if let Some(chosen) = choose(contenders.collect(), now) {
-            self.run(chosen, Priority::High, true, now, actions);
+        let Some(running) = self.interruptible(step) else { return };
+        for priority in Priority::ALL.into_iter().rev() {
+            let contenders =
+                self.lanes.iter().filter(|(_, lane)| self.may_run_inside(running, lane, priority)).filter_map(|(model, lane)| {
+                    let State::Ready { costs, .. } = &lane.state else { return None };
+                    let queue = lane.queue(priority);
+                    let batch = form(queue, costs, true, now)?;
+                    Some(Contender { model: model.clone(), batch, virtual_time: queue.virtual_time })
+                });
+            if let Some(chosen) = choose(contenders.collect(), now) {
+                return self.run(chosen, priority, true, now, actions);
+            }
         }
     }
 
-    /// Whether anything may run inside this step: it is the only one, less urgent, and not one that has to be alone, lest
-    /// another be blamed for what it does.
-    pub(super) fn may_interrupt(&self, step: StepId) -> bool {
-        matches!(self.running.as_slice(), [running]
-            if running.id == step && !running.inside && !running.alone && running.priority < Priority::High)
+    /// Whether anything waits that may run inside this step.
+    pub(super) fn has_for_inside(&self, step: StepId) -> bool {
+        self.interruptible(step).is_some_and(|running| {
+            self.lanes.values().any(|lane| Priority::ALL.into_iter().any(|priority| self.may_run_inside(running, lane, priority)))
+        })
+    }
+
+    /// The step, if anything may run inside it: it is the only one, and not one that has to be alone, lest another be blamed for what
+    /// it does.
+    fn interruptible(&self, step: StepId) -> Option<&Running> {
+        let [running] = self.running.as_slice() else { return None };
+        (running.id == step && !running.inside && !running.alone).then_some(running)
+    }
+
+    /// Whether a lane has something of this level that may run inside this step: what is urgent inside what is not; and inside
+    /// conversations, whose steps come without end, whatever is as urgent and none, as long as it had no more compute time.
+    fn may_run_inside(&self, running: &Running, lane: &Lane, priority: Priority) -> bool {
+        let queue = lane.queue(priority);
+        if !lane.is_ready() || queue.waiting.values().all(|w| w.alone) {
+            return false;
+        }
+        let urgent = priority == Priority::High && running.priority < Priority::High;
+        let talks = self.lanes.get(&running.model).filter(|lane| lane.converses());
+        let had = talks.map(|lane| lane.queue(running.priority).virtual_time);
+        urgent || priority >= running.priority && !lane.converses() && had.is_some_and(|had| queue.virtual_time <= had + ADVANCE)
     }
 
     fn run(&mut self, chosen: Contender, priority: Priority, inside: bool, now: Time, actions: &mut Vec<Action>) {

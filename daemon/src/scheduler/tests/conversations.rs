@@ -71,17 +71,43 @@ fn those_that_began_go_on_before_others_begin() {
 }
 
 #[test]
-fn another_model_waits_for_one_step_of_a_conversation() {
+fn another_model_waits_for_one_node_of_a_conversation_and_has_no_more_than_its_part() {
     let mut scheduler = scheduler();
     let (mut id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
     for now in 1..20 {
         (id, ..) = step(scheduler.on(finished(id, &[1]), at(ms(10 * now)))).unwrap();
     }
-    assert_eq!(step(scheduler.on(job(2, "digits", 60_000), at(ms(195)))), None);
-    let (id, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(200)))).unwrap();
+    assert!(!scheduler.wants_interruption(id));
+    let mut inside = 0;
+    for now in (195..).step_by(30) {
+        assert_eq!(step(scheduler.on(job(now, "digits", 60_000), at(ms(now)))), None);
+        if !scheduler.wants_interruption(id) {
+            break;
+        }
+        let (digits, jobs, _) = step(scheduler.on(Event::Between(id), at(ms(now + 1)))).unwrap();
+        assert_eq!(jobs, [now]);
+        assert!(!scheduler.wants_interruption(id), "one at a time");
+        assert_eq!(step(scheduler.on(Event::Finished { step: digits, took: ms(28), unfinished: Vec::new() }, at(ms(now + 29)))), None);
+        inside += 1;
+    }
+    // 250 ms ahead, and the step that passes them.
+    assert_eq!(inside, 9);
+    assert_eq!(step(scheduler.on(Event::Between(id), at(ms(500)))), None);
+    // What waited runs after the step.
+    let (_, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(510)))).unwrap();
+    assert_eq!(jobs, [1], "it had less compute time");
+}
+
+#[test]
+fn conversations_of_another_model_wait_for_the_step() {
+    let mut scheduler = scheduler();
+    let profile = Profile { max_batch: 3, max_delay: Duration::ZERO, points: Vec::new(), conversations: true };
+    scheduler.on(Event::Model(name("other"), Readiness::Ready(Arc::new(profile))), Time::default());
+    let (id, ..) = step(scheduler.on(job(1, "chat", 60_000), at(ms(0)))).unwrap();
+    assert_eq!(step(scheduler.on(job(2, "other", 60_000), at(ms(1)))), None);
+    assert!(!scheduler.wants_interruption(id));
+    let (_, jobs, _) = step(scheduler.on(finished(id, &[1]), at(ms(10)))).unwrap();
     assert_eq!(jobs, [2]);
-    let (_, jobs, _) = step(scheduler.on(finished(id, &[]), at(ms(210)))).unwrap();
-    assert_eq!(jobs, [1]);
 }
 
 #[test]
