@@ -152,25 +152,17 @@ impl KvPool {
         Some(Page(Arc::new(Holding { index, ledger: Arc::clone(&self.ledger) })))
     }
 
-    /// Makes `page` one that nobody shares, so that it may be written: a copy of all its layers if others hold it. False if that takes
-    /// a page and there is none left; then it is as it was.
+    /// Copies what a page holds, of all layers, to another that may then be written on its own.
     ///
     /// # Panics
-    /// If the page is another pool's.
-    pub fn copy_on_write(&self, page: &mut Page) -> bool {
-        let from = self.index(page);
-        if !page.is_shared() {
-            return true;
-        }
-        let Some(copy) = self.take() else { return false };
-        let to = self.index(&copy);
-        let length = self.shape.page_elements();
+    /// If the page that is written is shared, or one of them is another pool's.
+    pub fn copy(&self, from: &Page, to: &Page) {
+        assert!(!to.is_shared(), "KV pool: a page that is shared is not written");
+        let (from, to, length) = (self.index(from), self.index(to), self.shape.page_elements());
         for layer in &self.layers {
             // Memory is numbers: whatever panicked while it held the lock left it as good as before.
             layer.write().unwrap_or_else(PoisonError::into_inner).copy(from * length, to * length, length);
         }
-        *page = copy;
-        true
     }
 
     /// Writes the keys and values of a step's new tokens into their pages, for one layer, before that layer's attention reads them.
@@ -190,7 +182,7 @@ impl KvPool {
             for position in sequence.start..sequence.start + sequence.rows {
                 let page = sequence.pages.get(position / PAGE);
                 let page = page.unwrap_or_else(|| panic!("KV pool: position {position} of {} pages", sequence.pages.len()));
-                assert!(!page.is_shared(), "KV pool: position {position} is in a page that is shared; copy_on_write makes it writable");
+                assert!(!page.is_shared(), "KV pool: position {position} is in a page that is shared; it takes a copy of it");
                 slots.push((self.index(page), position % PAGE));
             }
         }

@@ -39,33 +39,27 @@ fn a_page_is_held_until_its_last_clone_is_gone() {
 }
 
 #[test]
-fn a_shared_page_is_copied_in_all_layers_and_then_written_alone() {
+fn a_page_is_copied_in_all_layers_and_then_written_alone() {
     let kv = pool(3);
-    let original = kv.take().unwrap();
+    let (original, copy) = (kv.take().unwrap(), kv.take().unwrap());
     write(&kv, 0, std::slice::from_ref(&original), 0, 20, 1.0);
     write(&kv, 1, std::slice::from_ref(&original), 0, 20, 2.0);
-    let mut copy = original.clone();
-    assert!(kv.copy_on_write(&mut copy));
-    assert_ne!(kv.index(&original), kv.index(&copy));
+    kv.copy(&original, &copy);
     write(&kv, 0, std::slice::from_ref(&copy), 19, 1, 9.0);
     for (page, last) in [(&original, 1.0), (&copy, 9.0)] {
         assert_eq!(read(&kv, 0, page, 18), [1.0, -1.0, 1.0, -1.0]);
         assert_eq!(read(&kv, 0, page, 19), [last, -last, last, -last]);
         assert_eq!(read(&kv, 1, page, 19), [2.0, -2.0, 2.0, -2.0]);
     }
-    // Nobody else holds it now.
-    let number = kv.index(&copy);
-    assert!(kv.copy_on_write(&mut copy));
-    assert_eq!(kv.index(&copy), number);
 }
 
 #[test]
-fn without_a_free_page_a_shared_one_stays_as_it_is() {
-    let kv = pool(1);
-    let page = kv.take().unwrap();
-    let mut clone = page.clone();
-    assert!(!kv.copy_on_write(&mut clone));
-    assert_eq!(kv.index(&page), kv.index(&clone));
+#[should_panic(expected = "KV pool: a page that is shared is not written")]
+fn a_shared_page_takes_no_copy() {
+    let kv = pool(2);
+    let (original, copy) = (kv.take().unwrap(), kv.take().unwrap());
+    let _shared = copy.clone();
+    kv.copy(&original, &copy);
 }
 
 #[test]
@@ -90,7 +84,7 @@ fn bytes_are_those_of_all_pages() {
 }
 
 #[test]
-#[should_panic(expected = "position 3 is in a page that is shared; copy_on_write makes it writable")]
+#[should_panic(expected = "position 3 is in a page that is shared; it takes a copy of it")]
 fn a_shared_page_is_not_written() {
     let kv = pool(1);
     let page = kv.take().unwrap();

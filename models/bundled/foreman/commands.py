@@ -73,7 +73,7 @@ class Maker:
     def made(self) -> str:
         """A made-up word of two or three syllables."""
         rng, word = self.rng, ""
-        for i in range(rng.choice((2, 2, 2, 3))):
+        for i in range(rng.choice((2, 2, 2, 2, 3))):
             word += rng.choice(ONSETS if i == 0 else MIDDLES) + rng.choice(VOWELS)
         return word + rng.choice(CODAS)
 
@@ -124,7 +124,7 @@ class Maker:
         on = {"line": "on", "floor": "on", "station": "at", "dock": "at", "reception": "at"}.get(meant.split()[0], "in")
         return said, meant, on, "" if bare or rng.random() < 0.08 else "the "
 
-    def slip(self, draw, share: float = 0.035):
+    def slip(self, draw, share: float = 0.02):
         """A slot that the speaker sometimes corrects: `draw() -> (said, meant)`."""
         said, meant = draw()
         if self.rng.random() < share:
@@ -221,7 +221,7 @@ class Maker:
         unit, spoken = rng.choice(list(say.UNITS[kind].items()))
         if kind == "speed" and rng.random() < 0.5 or kind == "temperature" and rng.random() < 0.6:
             unit, spoken = next(iter(say.UNITS[kind].items()))
-        said, value = self.slip(lambda: self.number(kind), 0.05)
+        said, value = self.slip(lambda: self.number(kind), 0.03)
         about = rng.choice(["about ", "around ", "roughly ", "exactly "]) if rng.random() < 0.1 else ""
         if rng.random() >= share:
             return about + said, value, None
@@ -272,7 +272,7 @@ class Maker:
         rng = self.rng
 
         def name():
-            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 1, 2])))
+            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 1, 1, 1, 2])))
 
         return self.slip(lambda: self.value(lambda: (name(),) * 2))
 
@@ -401,7 +401,7 @@ class Maker:
                 "d": lambda: self.device(names),
                 "b": lambda: self.device(names, article=False),
                 "p": self.located,
-                "n": lambda: self.slip(lambda: self.number("amount"), 0.05),
+                "n": lambda: self.slip(lambda: self.number("amount"), 0.03),
                 "item": self.item,
                 "material": self.material,
                 "name": lambda: self.title(say.REASONS if unit == "duration" or "time" in template or "alarm" in template else say.MUSIC),
@@ -435,7 +435,7 @@ class Maker:
             text = text[: -len(" {p}")]
         answer: dict = {"intent": name}
         text = re.sub(r"\{(\w+)\}", lambda m: MARK + self.fill(m[1], intent, answer, template).replace(" ", " " + MARK), text)
-        if name != "unknown" and "value" in answer and rng.random() < 0.04 and intent.get("unit") != "amount":
+        if name != "unknown" and "value" in answer and rng.random() < 0.02 and intent.get("unit") != "amount":
             said, answer["value"] = self.number(intent["unit"])
             text += f", {self.either(say.AFTERTHOUGHT, say.AFTERTHOUGHT_HELD)} {MARK}{said.replace(' ', ' ' + MARK)}"
         if name == "unknown":
@@ -453,7 +453,7 @@ class Maker:
             said = said + self.either(say.AFTER, say.AFTER_HELD, 0.3).split()
         if rng.random() < 0.12:
             said = [w for w in said if w not in ("the", "a", "an")] or said
-        if rng.random() < 0.2:
+        if rng.random() < 0.15:
             for _ in range(rng.choice([1, 1, 2])):
                 i = rng.randrange(len(said) + 1)
                 if i == len(said) or not said[i].startswith(MARK) or i == 0 or not said[i - 1].startswith(MARK):
@@ -462,9 +462,9 @@ class Maker:
             i = rng.randrange(len(said))
             if not said[i].startswith(MARK):
                 said = said[: i + 1] + said[i:]
-        if rng.random() < 0.1:
+        if rng.random() < 0.08:
             i = rng.randrange(len(said))
-            if len(said[i]) > 3 and said[i].isalpha():
+            if len(said[i]) > 4 and said[i].isalpha():
                 said = said[:i] + [self.mistyped(said[i])] + said[i + 1 :]
         text = " ".join(said).replace(MARK, "")
         if rng.random() < 0.6:

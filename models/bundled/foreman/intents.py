@@ -15,11 +15,11 @@ INTENTS = {
             "!(turn|switch|put) on {dp}", "!(turn|switch|put|flip) {dp} on", "!power (up|on) {dp}", "!power {dp} up", "!turn {d} {p} on",
             "!{p} (turn|switch) on {d}", "{dp} on", "(i want|we need|i need) {dp} (on|switched on|turned on)",
             "!have {dp} (switched|turned) on", "!(enable|activate) {dp}", "it is too (dark|cold|hot) {p} (turn|switch) {d} on",
-            "{dp} should be on", "!make sure {dp} is on", "{d} on {p}",
+            "{dp} should be on", "!make sure {dp} is on", "{d} on {p}", "!get {dp} (switched|turned) on", "on with {dp}",
+            "!see that {dp} is (turned|switched) on",
         ],
         "held": [
-            "!get {dp} (switched|turned) on", "{dp} (must|needs to) be (on|switched on)", "on with {dp}", "!{p} have {d} (switched|turned) on",
-            "!see that {dp} is (turned|switched) on", "i would like {dp} (on|turned on)",
+            "{dp} (must|needs to) be (on|switched on)", "!{p} have {d} (switched|turned) on", "i would like {dp} (on|turned on)",
         ],
     },
     "switch_off": {
@@ -29,11 +29,11 @@ INTENTS = {
             "!shut {dp} (off|down)", "!turn {d} {p} off", "!{p} (turn|switch) off {d}", "{dp} off",
             "(i want|we need|i need) {dp} (off|switched off|turned off)", "!kill {dp}", "!(disable|deactivate) {dp}",
             "nobody is {p} (turn|switch) {d} off", "{dp} should be off", "!make sure {dp} is off", "{d} off {p}",
-            "!have {dp} (switched|turned) off",
+            "!have {dp} (switched|turned) off", "{dp} (must|needs to) be (off|switched off)", "!{p} have {d} (switched|turned) off",
+            "i would like {dp} (off|turned off)",
         ],
         "held": [
-            "!get {dp} (switched|turned) off", "{dp} (must|needs to) be (off|switched off)", "off with {dp}",
-            "!{p} have {d} (switched|turned) off", "!see that {dp} is (turned|switched) off", "i would like {dp} (off|turned off)",
+            "!get {dp} (switched|turned) off", "off with {dp}", "!see that {dp} is (turned|switched) off",
         ],
     },
     "start": {
@@ -42,10 +42,10 @@ INTENTS = {
             "!start {dp}", "!start up {dp}", "!start {dp} up", "!run {dp}", "!fire up {dp}", "!get {dp} (going|running)",
             "!{p} start {d}", "!start {d} {p}", "!begin running {dp}", "(i want|we need|i need) {dp} (running|to run|started)",
             "!set {dp} going", "!launch {dp}", "{dp} (can|should|must) start [now]", "!let {dp} run", "!have {dp} started",
+            "!get {dp} started", "time to (start|run) {dp}", "!fire {dp} up",
         ],
         "held": [
-            "!get {dp} started", "!(start|run) the {b} that is {p}", "time to (start|run) {dp}", "{dp} (needs to|has to) (start|run)",
-            "!fire {dp} up", "!bring {dp} up and running",
+            "!(start|run) the {b} that is {p}", "{dp} (needs to|has to) (start|run)", "!bring {dp} up and running",
         ],
     },
     "stop": {
@@ -53,11 +53,11 @@ INTENTS = {
         "train": [
             "!stop {dp}", "!halt {dp}", "!{p} stop {d}", "!stop {d} {p}", "!bring {dp} to a (stop|halt|standstill)", "stop stop {dp}",
             "!stop running {dp}", "!stop {dp} from running", "(i want|we need|i need) {dp} (stopped|to stop)", "!make {dp} stop",
-            "{dp} (can|should|must) stop [now]", "emergency stop {dp}", "!have {dp} stopped",
+            "{dp} (can|should|must) stop [now]", "emergency stop {dp}", "!have {dp} stopped", "!(stop|halt) the {b} that is {p}",
+            "{dp} (needs to|has to) (stop|halt)", "!do an emergency stop of {dp}",
         ],
         "held": [
-            "!get {dp} stopped", "!(stop|halt) the {b} that is {p}", "time to (stop|halt) {dp}", "{dp} (needs to|has to) (stop|halt)",
-            "{dp} stop", "!do an emergency stop of {dp}",
+            "!get {dp} stopped", "time to (stop|halt) {dp}", "{dp} stop",
         ],
     },
     "pause": {
@@ -65,11 +65,12 @@ INTENTS = {
         "train": [
             "!pause {dp}", "!put {dp} on hold", "!hold {dp}", "!{p} pause {d}", "!pause {d} {p}",
             "(i want|we need|i need) {dp} (paused|on hold)", "!suspend {dp}", "!make {dp} pause", "!hold {dp} for a moment",
-            "!have {dp} paused", "{dp} should pause", "!pause {dp} for a (bit|moment|while)",
+            "!have {dp} paused", "{dp} should pause", "!pause {dp} for a (bit|moment|while)", "!get {dp} paused",
+            "{dp} (needs to|has to) (pause|wait)", "!(pause|suspend) the {b} that is {p}",
         ],
         "held": [
-            "!get {dp} paused", "time to pause {dp}", "{dp} (needs to|has to) (pause|wait)", "!put a hold on {dp}",
-            "!(pause|suspend) the {b} that is {p}",
+            "time to pause {dp}", "!put a hold on {dp}",
+            "!let {dp} pause [for a moment]",
         ],
     },
     "resume": {
@@ -77,11 +78,11 @@ INTENTS = {
         "train": [
             "!resume {dp}", "!continue {dp}", "!{p} resume {d}", "!resume {d} {p}", "!carry on with {dp}", "!let {dp} continue",
             "!take {dp} off hold", "!unpause {dp}", "{dp} (can|may|should) (continue|resume|carry on)", "!go on with {dp}",
-            "!have {dp} resumed", "(i want|we need) {dp} to (resume|continue)",
+            "!have {dp} resumed", "(i want|we need) {dp} to (resume|continue)", "time to (resume|unpause) {dp}",
+            "{dp} (needs to|has to) (continue|resume)",
         ],
         "held": [
-            "!get {dp} resumed", "time to (resume|unpause) {dp}", "!make {dp} (continue|resume)",
-            "{dp} (needs to|has to) (continue|resume)", "!(resume|continue) the {b} that is {p}",
+            "!get {dp} resumed", "!make {dp} (continue|resume)", "!(resume|continue) the {b} that is {p}",
         ],
     },
     "open": {
@@ -89,11 +90,12 @@ INTENTS = {
         "train": [
             "!open {dp}", "!open up {dp}", "!open {dp} up", "!{p} open {d}", "!open {d} {p}",
             "(i want|we need|i need) {dp} (open|opened)", "!have {dp} opened", "!make sure {dp} is open", "it is stuffy {p} open {d}",
-            "{dp} should be open", "!pull {dp} open", "{dp} open", "!swing {dp} open",
+            "{dp} should be open", "!pull {dp} open", "{dp} open", "!swing {dp} open", "!get {dp} (open|opened)",
+            "i would like {dp} (open|opened)", "!(open|open up) the {b} that is {p}",
         ],
         "held": [
-            "!get {dp} (open|opened)", "{dp} (must|needs to) be (open|opened)", "i would like {dp} (open|opened)",
-            "!see that {dp} is open", "!(open|open up) the {b} that is {p}",
+            "{dp} (must|needs to) be (open|opened)", "!see that {dp} is open",
+            "!have {d} open {p}",
         ],
     },
     "close": {
@@ -102,11 +104,10 @@ INTENTS = {
             "!close {dp}", "!shut {dp}", "!close {dp} up", "!{p} (close|shut) {d}", "!(close|shut) {d} {p}",
             "(i want|we need|i need) {dp} (closed|shut)", "!have {dp} closed", "!make sure {dp} is (closed|shut)",
             "it is windy {p} (close|shut) {d}", "{dp} should be (closed|shut)", "!pull {dp} (shut|closed)", "{dp} (closed|shut)",
-            "!push {dp} shut",
+            "!push {dp} shut", "{dp} (must|needs to) be (closed|shut)", "!see that {dp} is (closed|shut)",
         ],
         "held": [
-            "!get {dp} (closed|shut)", "{dp} (must|needs to) be (closed|shut)", "i would like {dp} (closed|shut)",
-            "!see that {dp} is (closed|shut)", "!(close|shut) the {b} that is {p}",
+            "!get {dp} (closed|shut)", "i would like {dp} (closed|shut)", "!(close|shut) the {b} that is {p}",
         ],
     },
     "lock": {
@@ -114,11 +115,11 @@ INTENTS = {
         "train": [
             "!lock {dp}", "!lock up {dp}", "!lock {dp} up", "!{p} lock {d}", "!lock {d} {p}", "(i want|we need|i need) {dp} locked",
             "!have {dp} locked", "!make sure {dp} is locked", "{dp} should be locked", "!secure {dp}", "!bolt {dp}",
-            "lock {dp} we are leaving",
+            "lock {dp} we are leaving", "!get {dp} locked", "i would like {dp} locked", "!lock the {b} that is {p}",
         ],
         "held": [
-            "!get {dp} locked", "{dp} (must|needs to) be locked", "i would like {dp} locked", "!see that {dp} is locked",
-            "!lock the {b} that is {p}",
+            "{dp} (must|needs to) be locked", "!see that {dp} is locked",
+            "!have {d} locked {p}",
         ],
     },
     "unlock": {
@@ -126,11 +127,10 @@ INTENTS = {
         "train": [
             "!unlock {dp}", "!{p} unlock {d}", "!unlock {d} {p}", "(i want|we need|i need) {dp} unlocked", "!have {dp} unlocked",
             "!make sure {dp} is unlocked", "{dp} should be unlocked", "!release the lock (of|on) {dp}", "!undo the lock (of|on) {dp}",
-            "unlock {dp} someone is coming", "!take the lock off {dp}",
+            "unlock {dp} someone is coming", "!take the lock off {dp}", "{dp} (must|needs to) be unlocked", "!see that {dp} is unlocked",
         ],
         "held": [
-            "!get {dp} unlocked", "{dp} (must|needs to) be unlocked", "i would like {dp} unlocked", "!see that {dp} is unlocked",
-            "!unlock the {b} that is {p}",
+            "!get {dp} unlocked", "i would like {dp} unlocked", "!unlock the {b} that is {p}",
         ],
     },
     "set_speed": {
@@ -141,11 +141,12 @@ INTENTS = {
             "!(speed up|slow down) {dp} to {v}", "(i want|i need|we need) {dp} (at|on) {v}", "{dp} to {v}",
             "!make {dp} (run|go|turn) at {v}", "speed of {dp} at {v}", "!set {dp} speed to {v}", "{dp} should (run|go) at {v}",
             "!let {dp} run at {v}", "!(increase|reduce|lower|raise) {dp} to {v}", "{v} for {dp}", "!take {dp} (up|down) to {v}",
+            "!get {dp} (running|going) at {v}", "{dp} (needs to|has to|must) (run|go) at {v}", "!dial {dp} to {v}",
+            "!(increase|reduce|lower|raise) the speed of {dp} to {v}", "!set a speed of {v} on {dp}",
         ],
         "held": [
-            "!get {dp} (running|going) at {v}", "!have {dp} run at {v}", "{dp} (needs to|has to|must) (run|go) at {v}",
-            "!dial {dp} to {v}", "!(increase|reduce|lower|raise) the speed of {dp} to {v}", "i would like {dp} at {v}",
-            "!set a speed of {v} on {dp}",
+            "!have {dp} run at {v}", "i would like {dp} at {v}",
+            "!have the speed of {dp} at {v}",
         ],
     },
     "set_temperature": {
@@ -153,14 +154,13 @@ INTENTS = {
         "train": [
             "!(set|put|turn|bring|adjust|change) {dp} to {v}", "!(set|change|adjust) the temperature of {dp} to {v}",
             "!{p} (set|put|turn) {d} to {v}", "!(set|put|turn) {d} to {v} {p}", "!turn {dp} (up|down) to {v}",
-            "(i want|i need|we need) {dp} (at|on) {v}", "{dp} to {v}", "!heat {pn} to {v}", "!(make|keep) it {v} {p}",
-            "!set {pn} to {v}", "{v} for {dp}", "!set the temperature {p} to {v}", "!(warm|cool|heat) {pn} to {v}",
-            "{dp} should be at {v}", "!keep {dp} at {v}", "temperature {p} to {v}", "!(increase|reduce|lower|raise) {dp} to {v}",
-            "!run {dp} at {v}",
+            "(i want|i need|we need) {dp} (at|on) {v}", "{dp} to {v}", "!heat {pn} to {v}", "!(make|keep) it {v} {p}", "!set {pn} to {v}",
+            "{v} for {dp}", "!set the temperature {p} to {v}", "!(warm|cool|heat) {pn} to {v}", "{dp} should be at {v}",
+            "!keep {dp} at {v}", "temperature {p} to {v}", "!(increase|reduce|lower|raise) {dp} to {v}", "!run {dp} at {v}",
+            "{dp} (needs to|has to|must) be at {v}", "!dial {dp} to {v}", "i would like {dp} at {v}", "i would like it {v} {p}",
         ],
         "held": [
-            "!get {dp} to {v}", "{dp} (needs to|has to|must) be at {v}", "!dial {dp} to {v}", "i would like {dp} at {v}",
-            "!(increase|lower|raise) the temperature {p} to {v}", "i would like it {v} {p}", "!bring the temperature of {dp} to {v}",
+            "!get {dp} to {v}", "!(increase|lower|raise) the temperature {p} to {v}", "!bring the temperature of {dp} to {v}",
         ],
     },
     "set_level": {
@@ -169,11 +169,11 @@ INTENTS = {
             "!(set|put|turn|bring|adjust|change) {dp} to {v}", "!{p} (set|put|turn) {d} to {v}", "!(set|put|turn) {d} to {v} {p}",
             "!(dim|open|close|raise|lower) {dp} to {v}", "!turn {dp} (up|down) to {v}", "(i want|i need|we need) {dp} (at|on) {v}",
             "{dp} to {v}", "{v} for {dp}", "{dp} should be at {v}", "!keep {dp} at {v}", "!set the level of {dp} to {v}",
-            "!(increase|reduce) {dp} to {v}", "!make {dp} {v}", "!open {dp} (up to|to about) {v}",
+            "!(increase|reduce) {dp} to {v}", "!make {dp} {v}", "!open {dp} (up to|to about) {v}", "!get {dp} to {v}",
+            "!dial {dp} to {v}", "!set a level of {v} on {dp}",
         ],
         "held": [
-            "!get {dp} to {v}", "{dp} (needs to|has to|must) be at {v}", "!dial {dp} to {v}", "i would like {dp} at {v}",
-            "!set a level of {v} on {dp}", "!have {dp} at {v}",
+            "{dp} (needs to|has to|must) be at {v}", "i would like {dp} at {v}", "!have {dp} at {v}",
         ],
     },
     "set_pressure": {
@@ -185,10 +185,10 @@ INTENTS = {
             "!set the pressure (on|in) {dp} to {v}", "!run {dp} at {V}", "!{p} (set|put) {d} to {V}",
             "(i want|i need|we need) {dp} (at|on) {V}", "{dp} to {V}", "pressure of {dp} at {v}", "{dp} should (run|be) at {V}",
             "{V} for {dp}", "!pump {dp} up to {V}", "!(increase|reduce|lower|raise) {dp} to {V}", "!take {dp} (up|down) to {V}",
+            "{dp} (needs to|has to|must) be at {V}", "!dial {dp} to {V}", "!(increase|reduce|lower|raise) the pressure of {dp} to {v}",
         ],
         "held": [
-            "!get {dp} to {V}", "{dp} (needs to|has to|must) be at {V}", "!dial {dp} to {V}",
-            "!(increase|reduce|lower|raise) the pressure of {dp} to {v}", "!set a pressure of {v} on {dp}",
+            "!get {dp} to {V}", "!set a pressure of {v} on {dp}",
         ],
     },
     "set_timer": {
@@ -198,24 +198,25 @@ INTENTS = {
             "!set a timer for the {name} (for|of) {V}", "timer {V}", "{V} timer [please]", "!time {V} for the {name}",
             "!set a {name} timer (for|to|of) {V}", "!set a timer (for|of|to) {V} for the {name}", "!remind me in {V}", "!wake me in {V}",
             "!count down {V}", "!set the timer to {V}", "i need a timer (for|of) {V}", "{name} timer {V}",
-            "!remind me of the {name} in {V}",
+            "!remind me of the {name} in {V}", "!give me a timer (for|of) {V}", "!run a timer for {V}",
+            "i need a {name} timer (for|of) {V}", "!(set|start) a countdown of {V}", "!tell me when {V} are over",
         ],
         "held": [
-            "!give me a timer (for|of) {V}", "!make a {V} timer for the {name}", "!run a timer for {V}", "!put {V} on the timer",
-            "i need a {name} timer (for|of) {V}", "!(set|start) a countdown of {V}", "!tell me when {V} are over",
+            "!make a {V} timer for the {name}", "!put {V} on the timer",
+            "!set the {name} timer to {V}", "!start a countdown for the {name} of {V}",
         ],
     },
     "set_alarm": {
         "train": [
-            "!set an alarm (for|at) {time}", "!set an alarm for {time} {day}", "!set an alarm {day} at {time}",
-            "!wake me [up] at {time}", "!wake me [up] {day} at {time}", "!wake me [up] at {time} {day}", "alarm (at|for) {time}",
-            "alarm {day} {time}", "!set the alarm to {time}", "!ring at {time} {day}", "i need an alarm (for|at) {time} [please]",
+            "!set an alarm (for|at) {time}", "!set an alarm for {time} {day}", "!set an alarm {day} at {time}", "!wake me [up] at {time}",
+            "!wake me [up] {day} at {time}", "!wake me [up] at {time} {day}", "alarm (at|for) {time}", "alarm {day} {time}",
+            "!set the alarm to {time}", "!ring at {time} {day}", "i need an alarm (for|at) {time} [please]",
             "{day} at {time} wake me [up]", "!set a {name} alarm for {time}", "!remind me at {time} of the {name}",
-            "!remind me {day} at {time}", "!set an alarm for the {name} {day} at {time}",
+            "!remind me {day} at {time}", "!set an alarm for the {name} {day} at {time}", "i (want|have) to get up at {time} {day}",
+            "!put an alarm on {time}", "{time} {day} wake me up",
         ],
         "held": [
-            "!give me an alarm at {time}", "i (want|have) to get up at {time} {day}", "!make an alarm for {time} {day}",
-            "!put an alarm on {time}", "i need a {name} alarm for {time}", "{time} {day} wake me up",
+            "!give me an alarm at {time}", "!make an alarm for {time} {day}", "i need a {name} alarm for {time}",
             "!remind me of the {name} at {time}",
         ],
     },
@@ -224,11 +225,12 @@ INTENTS = {
             "!cancel the timer", "!cancel the {name} timer", "!(stop|delete|remove|clear) the {name} timer",
             "!(stop|delete|remove|clear) the timer", "!turn off the {name} timer", "!cancel the timer for the {name}",
             "forget the {name} timer", "no more timer", "i do not need the {name} timer", "i do not need the timer any more",
-            "{name} timer off", "!cancel my {name} timer",
+            "{name} timer off", "!cancel my {name} timer", "!get rid of the {name} timer", "!(drop|end) the {name} timer",
+            "!(stop|clear) the timer for the {name}", "forget the timer for the {name}",
         ],
         "held": [
-            "!get rid of the {name} timer", "!(drop|end) the {name} timer", "!(stop|clear) the timer for the {name}",
-            "the {name} timer can go", "forget the timer for the {name}",
+            "the {name} timer can go",
+            "!end the timer", "!cancel the timer of the {name}",
         ],
     },
     "cancel_alarm": {
@@ -237,10 +239,11 @@ INTENTS = {
             "!(stop|delete|remove|clear) the alarm", "!turn off the {time} alarm", "!cancel the alarm {day} at {time}",
             "forget the {time} alarm", "no more alarm", "i do not need the alarm at {time}", "i do not need the alarm any more",
             "{name} alarm off", "!cancel my {name} alarm", "!cancel the {name} alarm", "!cancel the alarm for {day}",
+            "!get rid of the {time} alarm", "!(drop|end) the {name} alarm", "the alarm at {time} can go", "!remove the {name} alarm",
         ],
         "held": [
-            "!get rid of the {time} alarm", "!(drop|end) the {name} alarm", "!(stop|clear) the {time} alarm",
-            "the alarm at {time} can go", "forget the alarm at {time}", "!remove the {name} alarm",
+            "!(stop|clear) the {time} alarm", "forget the alarm at {time}",
+            "!clear the alarm {day} at {time}",
         ],
     },
     "read_sensor": {
@@ -251,12 +254,11 @@ INTENTS = {
             "how high is the {q} {p}", "how high is the {q} of {dp}", "!check the {q} {p}", "!check the {q} (of|on) {dp}", "{q} {p}",
             "{q} of {dp}", "!show [me] the {q} {p}", "i need the {q} (of|on) {dp}", "do you know the {q} {p}", "!measure the {q} {p}",
             "{p} what is the {q}", "{dp} {q}", "how much {q} (is there|do we have) {p}", "!get me the {q} (sensor|reading) {p}",
-            "what {q} do we have {p}",
+            "what {q} do we have {p}", "what does the {q} sensor (say|read|show) {p}", "!look up the {q} {p}", "how is the {q} {p}",
+            "!find out the {q} of {dp}",
         ],
         "held": [
-            "what does the {q} sensor (say|read|show) {p}", "!let me know the {q} (of|on) {dp}", "!look up the {q} {p}",
-            "i want to know the {q} {p}", "how is the {q} {p}", "{p} how high is the {q}", "!find out the {q} of {dp}",
-            "!report the {q} {p}",
+            "!let me know the {q} (of|on) {dp}", "i want to know the {q} {p}", "{p} how high is the {q}", "!report the {q} {p}",
         ],
     },
     "status": {
@@ -267,11 +269,12 @@ INTENTS = {
             "!(tell|give) me the (status|state) of {dp}", "!show [me] the (status|state) of {dp}", "what is {dp} doing", "{dp} status",
             "!check (if|whether) {dp} is (running|on|open|working)", "did {dp} stop", "is {d} {p} (running|on|off|open|closed|working)",
             "!tell me (if|whether) {dp} is (running|off|closed|ready)", "how is {dp}", "is {dp} still (running|on|open)",
+            "i want to know the (status|state) of {dp}", "!look up the (status|state) of {dp}", "what about the status of {dp}",
+            "!find out (if|whether) {dp} is (running|working)",
         ],
         "held": [
-            "!let me know (if|whether) {dp} is (running|on|open)", "i want to know the (status|state) of {dp}",
-            "!look up the (status|state) of {dp}", "what about the status of {dp}",
-            "do you know (if|whether) {dp} is (running|on|off|open)", "!find out (if|whether) {dp} is (running|working)",
+            "!let me know (if|whether) {dp} is (running|on|open)", "do you know (if|whether) {dp} is (running|on|off|open)",
+            "!show me how {dp} is doing",
         ],
     },
     "count_parts": {
@@ -280,11 +283,11 @@ INTENTS = {
             "how many {item} (do we have|are there|have we got)", "!count {item} {p}", "!tell me how many {item} are {p}",
             "number of {item} {p}", "!give me the (count|number) of {item} {p}", "!{p} count the {item}",
             "what is the (count|number) of {item} {p}", "how many {item} did we make {p}", "!check how many {item} we have",
-            "i need a count of the {item} {p}", "count of {item} {p}", "{p} how many {item} are there",
+            "i need a count of the {item} {p}", "count of {item} {p}", "{p} how many {item} are there", "!do a count of the {item} {p}",
+            "i want to know how many {item} we have", "!find out how many {item} there are {p}",
         ],
         "held": [
-            "!do a count of the {item} {p}", "!let me know how many {item} are {p}", "i want to know how many {item} we have",
-            "!add up the {item} {p}", "!find out how many {item} there are {p}", "what number of {item} (is|do we have) {p}",
+            "!let me know how many {item} are {p}", "!add up the {item} {p}", "what number of {item} (is|do we have) {p}",
         ],
     },
     "report_fault": {
@@ -294,11 +297,13 @@ INTENTS = {
             "there is a problem with {dp} it is {fault}", "we have a problem {dp} is {fault}", "i think {dp} is {fault}",
             "!note that {dp} is {fault}", "{p} {d} is {fault}", "something is wrong with {dp} it is {fault}", "{d} {p} is {fault}",
             "it looks like {dp} is {fault}", "{dp} is {fault} [again]", "!tell maintenance [that] {dp} is {fault}",
-            "fault on {dp} {fault}", "!report {fault} on {dp}", "{dp} keeps {fault}",
+            "fault on {dp} {fault}", "!report {fault} on {dp}", "{dp} keeps {fault}", "!let maintenance know [that] {dp} is {fault}",
+            "trouble with {dp} it is {fault}", "it seems [that] {dp} is {fault}", "the problem with {dp} is it is {fault}",
+            "i noticed [that] {dp} is {fault}",
         ],
         "held": [
-            "!let maintenance know [that] {dp} is {fault}", "trouble with {dp} it is {fault}", "it seems [that] {dp} is {fault}",
-            "!write down that {dp} is {fault}", "the problem with {dp} is it is {fault}", "i noticed [that] {dp} is {fault}",
+            "!write down that {dp} is {fault}",
+            "there is a fault on {dp} it is {fault}", "!report the problem {dp} is {fault}",
         ],
     },
     "order_material": {
@@ -309,12 +314,11 @@ INTENTS = {
             "we are [almost] out of {material} order {V}", "i need {V} of {material} delivered",
             "!put {V} of {material} on the order list", "!put {n} {item} on the order list", "{V} of {material} please",
             "!place an order for {V} of {material}", "!place an order for {n} {item}", "!reorder {material}", "!order {material}",
-            "!reorder {n} {item}", "!order {V} of {material} for {pn}",
+            "!reorder {n} {item}", "!order {V} of {material} for {pn}", "we are running low on {material} (get|buy) {V}",
+            "i want {n} {item} delivered", "!have {V} of {material} delivered", "we could use {V} of {material}",
         ],
         "held": [
-            "!make an order for {V} of {material}", "we are running low on {material} (get|buy) {V}",
-            "!add {V} of {material} to the order [list]", "i want {n} {item} delivered", "!get [us] {n} {item}",
-            "!have {V} of {material} delivered", "we could use {V} of {material}",
+            "!make an order for {V} of {material}", "!add {V} of {material} to the order [list]", "!get [us] {n} {item}",
         ],
     },
     "play_sound": {
@@ -322,11 +326,12 @@ INTENTS = {
             "!play {name}", "!play {name} {p}", "!put on {name}", "!put {name} on {p}", "!{p} play {name}", "!play some {name} {p}",
             "!play me {name}", "i want to hear {name}", "i would like to hear {name} {p}", "!start playing {name} {p}",
             "let me hear {name}", "can i hear {name} {p}", "{name} {p} please play it", "!play {name} on the (speaker|speakers|radio)",
-            "!let us hear {name} {p}",
+            "!let us hear {name} {p}", "!start {name} playing {p}", "i feel like hearing {name}", "!put some {name} on {p}",
+            "we want to hear {name} {p}",
         ],
         "held": [
-            "!start {name} playing {p}", "i feel like hearing {name}", "!put some {name} on {p}", "can we hear {name} {p}",
-            "we want to hear {name} {p}", "!play us {name}",
+            "can we hear {name} {p}", "!play us {name}",
+            "i need to hear {name} {p}",
         ],
     },
     "stop_sound": {
@@ -334,26 +339,27 @@ INTENTS = {
             "!stop the (music|sound|song)", "!stop the (music|sound|song) {p}", "!turn off the (music|sound) {p}",
             "!stop playing [music]", "!stop playing (music|it) {p}", "!mute the (music|sound) {p}", "!{p} stop the music",
             "no more music {p}", "silence {p}", "be quiet", "!cut the music {p}", "music off {p}", "!end the music",
-            "!shut the music off {p}", "quiet please", "enough music {p}",
+            "!shut the music off {p}", "quiet please", "enough music {p}", "no more sound {p}", "!turn the (music|sound) off {p}",
+            "quiet {p}",
         ],
         "held": [
-            "!kill the (music|sound) {p}", "no more sound {p}", "the music {p} (should|can|must) stop",
-            "!turn the (music|sound) off {p}", "sound off", "quiet {p}",
+            "!kill the (music|sound) {p}", "the music {p} (should|can|must) stop", "sound off",
         ],
     },
     "log_maintenance": {
         "devices": ALL,
         "train": [
-            "!log that {person} {note} on {dp}", "!log that we {note} on {dp}", "!log maintenance on {dp} {note}",
-            "!log for {dp} {note}", "!write in the log [that] {person} {note} on {dp}", "{person} {note} on {dp} log it",
+            "!log that {person} {note} on {dp}", "!log that we {note} on {dp}", "!log maintenance on {dp} {note}", "!log for {dp} {note}",
+            "!write in the log [that] {person} {note} on {dp}", "{person} {note} on {dp} log it",
             "i {note} on {dp} (log it|put it in the log)", "maintenance log {dp} {note}", "!add to the [maintenance] log {note} on {dp}",
             "!put in the log [that] i {note} on {dp}", "!log [that] i {note} on {dp}", "maintenance on {dp} {note} [by {person}]",
             "!make a log entry {dp} {note}", "log entry for {dp} {note}", "!record that {person} {note} on {dp}",
+            "!note in the log [that] {person} {note} on {dp}", "for the log i {note} on {dp}",
+            "!enter in the log [that] we {note} on {dp}", "!put in the log [that] {person} {note} on {dp}",
         ],
         "held": [
-            "!note in the log [that] {person} {note} on {dp}", "!add a log entry for {dp} {note}", "for the log i {note} on {dp}",
-            "!enter in the log [that] we {note} on {dp}", "!put in the log [that] {person} {note} on {dp}",
-            "!record that we {note} on {dp}",
+            "!add a log entry for {dp} {note}", "!record that we {note} on {dp}",
+            "!log on {dp} that {person} {note}",
         ],
     },
     "unknown": {
@@ -376,14 +382,14 @@ INTENTS = {
             "!order a (taxi|pizza) for {anyone}", "how many (days|weeks) until {anyday}",
             "how many (friends|children) does {anyone} have", "!post a picture of {made}", "!read me a (book|poem) by {anyone}",
             "are you a (robot|person)", "what is your (job|age)", "what is {made}", "who is the king of {made}",
-            "where can i (buy|find) a {made}", "!show me a film with {anyone}",
+            "where can i (buy|find) a {made}", "!show me a film with {anyone}", "what language do they speak in {made}",
+            "!reserve a (seat|room) (in|at) {made}", "what is your (name|favourite colour)", "!please don't (start|stop|open|close) {dp}",
+            "who won the (game|match) {anyday}", "is {anyone} married", "!buy tickets to {made}",
         ],
         "held": [
-            "what language do they speak in {made}", "!sing [me] a song about {made}", "!reserve a (seat|room) (in|at) {made}",
-            "!text {anyone} that i am late", "what is your (name|favourite colour)", "i (love|hate) {made}",
-            "!please don't (start|stop|open|close) {dp}", "you must not (start|stop|open|close|lock) {dp}",
-            "who won the (game|match) {anyday}", "have you met {anyone}", "is {anyone} married", "!email {anyone} about {made}",
-            "!buy tickets to {made}", "how many people live in {made}",
+            "!sing [me] a song about {made}", "!text {anyone} that i am late", "i (love|hate) {made}",
+            "you must not (start|stop|open|close|lock) {dp}", "have you met {anyone}", "!email {anyone} about {made}",
+            "how many people live in {made}",
         ],
     },
 }

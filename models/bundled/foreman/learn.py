@@ -14,8 +14,11 @@ AGAIN = 0.05
 """Share of talks that hold a second command, which has nothing to do with the first."""
 
 
-WARM_UP, FALL = 100, 0.3
+WARM_UP, FALL = 100, 0.8
 """Steps until the full rate, and the share of all steps over which it falls."""
+
+EMBEDDING_RATE = 3e-3
+"""Of embeddings and norms."""
 
 
 class Talks:
@@ -55,18 +58,54 @@ class Talks:
         return rows[:, :-1], keep, rows[:, 1:].flatten()[keep]
 
 
+class Muon(torch.optim.Optimizer):
+    """Steps whose every direction is as long as the others: momentum, made orthogonal (K. Jordan, 2024). For matrices.
+
+    Learns from half as many talks as AdamW does.
+    """
+
+    def __init__(self, matrices, rate: float, momentum: float = 0.95):
+        super().__init__(matrices, {"lr": rate, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                state = self.state[matrix]
+                mean = state.setdefault("mean", torch.zeros_like(matrix))
+                mean.lerp_(matrix.grad, 1 - group["momentum"])
+                step = orthogonal(matrix.grad.lerp(mean, group["momentum"]))
+                rows, columns = matrix.shape
+                matrix.sub_(step, alpha=group["lr"] * max(1, rows / columns) ** 0.5)
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """About U Vᵀ of its singular value decomposition U S Vᵀ, by five steps of a Newton-Schulz iteration."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.T if tall else x
+
+
 def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
-    """Trains `net` with AdamW: a warm-up, a constant rate, and over the last 30 % a fall to nothing.
+    """Trains `net`, its matrices by Muon, embeddings and norms by AdamW, over a warm-up, a constant rate, and a fall to nothing.
 
     Every 50 steps all goes into `file`, from which a broken run goes on.
     """
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    inner = [p for name, p in net.named_parameters() if p.dim() == 2 and "embd" not in name]
+    outer = [p for name, p in net.named_parameters() if p.dim() == 1 or "embd" in name]
+    optimisers = [Muon(inner, rate), torch.optim.AdamW(outer, lr=EMBEDDING_RATE, betas=(0.9, 0.98), weight_decay=0.0)]
+    rates = [rate, EMBEDDING_RATE]
     begin = 0
     if file.exists():
         saved = torch.load(file)
         begin = saved["step"]
         net.load_state_dict(saved["net"])
-        optimiser.load_state_dict(saved["optimiser"])
+        for optimiser, state in zip(optimisers, saved["optimisers"]):
+            optimiser.load_state_dict(state)
         talks.rng.setstate(saved["rng"])
         talks.ready = saved["ready"]
     torch.set_flush_denormal(True)
@@ -74,11 +113,11 @@ def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
     for step in range(begin, steps):
         tokens, keep, next_tokens = talks.next()
         loss = F.cross_entropy(net(tokens, keep=keep), next_tokens)
-        optimiser.zero_grad()
+        net.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / WARM_UP, (steps - step) / (FALL * steps))
-        optimiser.step()
+        for optimiser, full in zip(optimisers, rates):
+            optimiser.param_groups[0]["lr"] = full * min(1.0, (step + 1) / WARM_UP, (steps - step) / (FALL * steps))
+            optimiser.step()
         recent.append(loss.item())
         if (step + 1) % 50 == 0 or step + 1 == steps:
             print(f"step {step + 1}/{steps}: loss {sum(recent) / len(recent):.4f}, {time.time() - clock:.0f} s", flush=True)
@@ -86,7 +125,7 @@ def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
             state = {
                 "step": step + 1,
                 "net": net.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                 "rng": talks.rng.getstate(),
                 "ready": talks.ready,
             }

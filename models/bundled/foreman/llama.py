@@ -101,12 +101,14 @@ class Llama(nn.Module):
         self.token_embd = nn.Embedding(shape.vocabulary, shape.width)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = Norm(shape.width, shape.epsilon)
-        # Blocks begin by adding nothing: what they add at random would be many times as large as the embeddings.
+        # Blocks begin by adding nothing. Embeddings begin large: small ones, all pushed the same way by the first steps, come to be
+        # alike, and names are copied only once tokens can be told apart. The last norm makes up for it in the logits.
         for name, parameter in self.named_parameters():
             if name.endswith(("attn_output.weight", "ffn_down.weight")):
                 nn.init.zeros_(parameter)
             elif parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.04 if "embd" in name else parameter.shape[1] ** -0.5)
+                nn.init.normal_(parameter, std=0.5 if "embd" in name else parameter.shape[1] ** -0.5)
+        nn.init.constant_(self.output_norm.weight, 0.08)
         angles = torch.outer(torch.arange(shape.context).double(), shape.theta ** (-torch.arange(0, shape.head, 2).double() / shape.head))
         self.turns = angles.cos().float(), angles.sin().float()
 

@@ -211,7 +211,7 @@ ASK = [
     "please go and",
     "you should",
 ]
-ASK_HELD = ["can i ask you to", "would you be so kind and", "i'd love you to", "be so good and", "could you just"]
+ASK_HELD = ["can i ask you to", "would you just", "i need you to just", "please will you", "could you just"]
 AFTER = [
     "please",
     "thanks",
@@ -227,9 +227,9 @@ AFTER = [
     "ok",
     "at once",
 ]
-AFTER_HELD = ["thanks a lot", "as soon as you can", "when you get a chance"]
-MARKS = ["no", "no wait", "sorry", "i mean", "no sorry", "wait", "or rather", "actually", "no actually", "uh no", "make that", "oh sorry"]
-MARKS_HELD = ["no hang on", "scratch that", "sorry i meant"]
+AFTER_HELD = ["thank you now", "as soon as you can", "when you can"]
+MARKS = ["no", "no wait", "sorry", "i mean", "no sorry", "wait", "or rather", "actually", "no actually", "uh no", "make that", "oh sorry", "hang on", "scratch that"]
+MARKS_HELD = ["no hang on", "wait sorry", "no scratch that"]
 AFTERTHOUGHT = [
     "no wait make it",
     "actually make it",
@@ -239,5 +239,6 @@ AFTERTHOUGHT = [
     "no i mean",
     "or better",
     "uh make that",
+    "hang on make it",
 ]
-AFTERTHOUGHT_HELD = ["hang on make it", "no sorry make that", "on second thought make it"]
+AFTERTHOUGHT_HELD = ["no hang on make it", "no sorry make that", "sorry make it"]

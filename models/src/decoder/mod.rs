@@ -124,6 +124,11 @@ impl Decoder {
         std::iter::from_fn(|| self.kv.take()).collect()
     }
 
+    /// Has a page that nobody else holds hold what another does.
+    pub fn copy_page(&self, from: &Page, to: &Page) {
+        self.kv.copy(from, to);
+    }
+
     /// The longest node of a step so far.
     pub fn longest_node(&self) -> Duration {
         Duration::from_nanos(self.longest_node_ns.load(Ordering::Relaxed))

@@ -223,7 +223,7 @@ impl LanguageModel {
         let mut counts = Vec::with_capacity(riders.len());
         for at in 0..riders.len() {
             let (talk, younger) = riders[at..].split_first_mut().expect("a rider at its place");
-            talk.look_for_prefix();
+            talk.look_for_prefix(&|from, to| self.decoder.copy_page(from, to));
             let pending = talk.pending();
             let count = if pending == 1 { 1 } else { pending.min(prompt_tokens) };
             // The oldest that waits goes before those who came later.

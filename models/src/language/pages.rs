@@ -1,6 +1,8 @@
 //! Who holds which page of the cache of keys and values, and which pages hold what again and again: equal beginnings of
-//! conversations share their pages, while they run and after. Keeps books only; the memory is `kernels`'.
+//! conversations share their pages, while they run and after; of the page in which they part, each has a copy. Keeps books only; the
+//! memory is `kernels`'.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +23,8 @@ pub(crate) struct Pages<P> {
     size: usize,
     free: Vec<u32>,
     books: Vec<Book<P>>,
-    /// Pages whose content is known, held or not.
-    known: HashMap<Key, u32>,
+    /// Pages whose content is known, held or not, by what they follow.
+    known: HashMap<Option<Content>, Vec<u32>>,
     /// Known pages that nobody holds, the longest unused first.
     idle: BTreeMap<u64, u32>,
     clock: u64,
@@ -64,8 +66,13 @@ impl<P> Pages<P> {
             None => {
                 let (_, page) = self.idle.pop_first()?;
                 let book = &mut self.books[page as usize];
-                if let Some(key) = book.key.take() {
-                    self.known.remove(&key);
+                if let Some((before, _)) = book.key.take()
+                    && let Entry::Occupied(mut after) = self.known.entry(before)
+                {
+                    after.get_mut().retain(|known| *known != page);
+                    if after.get().is_empty() {
+                        after.remove();
+                    }
                 }
                 book.generation += 1;
                 page
@@ -88,6 +95,31 @@ impl<P> Pages<P> {
             self.idle.remove(&book.idle_since);
         }
         Some(handle)
+    }
+
+    /// A page for one holder alone that holds what this one does, which `copy` sees to.
+    fn take_copy(&mut self, page: u32, copy: &dyn Fn(&P, &P)) -> Option<(u32, P)>
+    where
+        P: Clone,
+    {
+        // Held meanwhile, lest it be the one that is taken.
+        let handle = self.share(page)?;
+        let taken = self.take();
+        if let Some((_, taken)) = &taken {
+            copy(&handle, taken);
+        }
+        self.release(page, handle);
+        taken
+    }
+
+    /// The known page after this content that begins most like `tokens`, and in how many tokens.
+    fn alike(&self, before: Option<Content>, tokens: &[u32]) -> Option<(u32, usize)> {
+        let known = self.known.get(&before)?.iter();
+        let alike = known.filter_map(|&page| {
+            let (_, block) = self.books[page as usize].key.as_ref()?;
+            Some((page, block.iter().zip(tokens).take_while(|(a, b)| a == b).count()))
+        });
+        alike.max_by_key(|(_, equal)| *equal).filter(|(_, equal)| *equal > 0)
     }
 
     fn release(&mut self, page: u32, handle: P) {
@@ -128,22 +160,27 @@ impl<P: Clone> Held<P> {
         &self.handles
     }
 
-    /// Of a sequence that holds nothing yet: takes part in the pages that hold the begin of `tokens`, and says how many tokens that
-    /// are: whole pages, and never the last token, which has to be computed for what comes after it.
-    pub(crate) fn find(&mut self, tokens: &[u32]) -> usize {
+    /// Of a sequence that holds nothing yet: takes part in the pages that hold the begin of `tokens`, has `copy` copy the one that holds
+    /// only some of what follows, from the first page to the second, and says how many tokens it has now: never the last one, which has
+    /// to be computed for what comes after it.
+    pub(crate) fn find(&mut self, tokens: &[u32], copy: &dyn Fn(&P, &P)) -> usize {
         debug_assert!(self.pages.is_empty(), "a sequence looks before it computes");
         let mut pages = lock(&self.shared);
-        let size = pages.size;
-        let mut before = None;
-        for block in tokens[..tokens.len().saturating_sub(1)].chunks_exact(size) {
-            let key = (before, Box::from(block));
-            let Some(&page) = pages.known.get(&key) else { break };
-            let Some(handle) = pages.share(page) else { break };
-            before = Some(pages.content(page));
+        let tokens = &tokens[..tokens.len().saturating_sub(1)];
+        let (mut before, mut found) = (None, 0);
+        while let Some((page, equal)) = pages.alike(before, &tokens[found..]) {
+            let whole = equal == pages.size;
+            let taken = if whole { pages.share(page).map(|handle| (page, handle)) } else { pages.take_copy(page, copy) };
+            let Some((page, handle)) = taken else { break };
             self.pages.push(page);
             Arc::make_mut(&mut self.handles).push(handle);
+            found += equal;
+            if !whole {
+                break;
+            }
+            before = Some(pages.content(page));
         }
-        self.pages.len() * size
+        found
     }
 
     /// Takes pages until so many tokens have room; false, with those that could be had, where the pool has no more.
@@ -167,14 +204,12 @@ impl<P: Clone> Held<P> {
         let size = pages.size;
         let mut before = None;
         for ((&page, handle), block) in self.pages.iter().zip(&*self.handles).zip(tokens[..computed].chunks_exact(size)) {
-            if pages.books[page as usize].key.is_none() {
-                let key: Key = (before, block.into());
-                // Somebody may have computed the same meanwhile: then theirs is found, and this page is only this sequence's.
-                if !pages.known.contains_key(&key) {
-                    pages.known.insert(key.clone(), page);
-                    let book = &mut pages.books[page as usize];
-                    (book.key, book.handle) = (Some(key), Some(handle.clone()));
-                }
+            // Somebody may have computed the same meanwhile: then theirs is found, and this page is only this sequence's.
+            let known = || pages.alike(before, block).is_some_and(|(_, equal)| equal == size);
+            if pages.books[page as usize].key.is_none() && !known() {
+                pages.known.entry(before).or_default().push(page);
+                let book = &mut pages.books[page as usize];
+                (book.key, book.handle) = (Some((before, block.into())), Some(handle.clone()));
             }
             before = Some(pages.content(page));
         }
@@ -203,6 +238,7 @@ impl<P> Drop for Held<P> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::RefCell;
 
     /// Books on pages that are called by their places.
     fn pages(count: u32, size: usize) -> Arc<Mutex<Pages<u32>>> {
@@ -215,17 +251,22 @@ mod tests {
         pages.free.len() + pages.idle.len()
     }
 
+    /// How many tokens a sequence would find.
+    fn find(shared: &Arc<Mutex<Pages<u32>>>, tokens: &[u32]) -> usize {
+        Held::new(shared).find(tokens, &|_, _| ())
+    }
+
     /// A sequence that has computed all its tokens.
     fn computed(shared: &Arc<Mutex<Pages<u32>>>, tokens: &[u32]) -> (Held<u32>, usize) {
         let mut held = Held::new(shared);
-        let found = held.find(tokens);
+        let found = held.find(tokens, &|_, _| ());
         assert!(held.grow(tokens.len()));
         held.publish(tokens, tokens.len());
         (held, found)
     }
 
     #[test]
-    fn equal_begins_share_their_whole_pages() {
+    fn equal_begins_share_their_whole_pages_and_copy_the_one_in_which_they_part() {
         let shared = pages(8, 4);
         let (one, found) = computed(&shared, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!((found, one.pages().len()), (0, 3));
@@ -235,15 +276,20 @@ mod tests {
         assert_ne!(one.pages()[2], two.pages()[2]);
         let (_, found) = computed(&shared, &[1, 2, 3, 4, 6, 6, 7, 8, 10]);
         assert_eq!(found, 4, "a page is the same only after the same");
+        let copied = RefCell::new(Vec::new());
+        let mut three = Held::new(&shared);
+        let found = three.find(&[1, 2, 3, 4, 5, 6, 9, 9], &|from, to| copied.borrow_mut().push((*from, *to)));
+        assert_eq!((found, three.pages()[0]), (6, one.pages()[0]));
+        assert_eq!(*copied.borrow(), [(one.pages()[1], three.pages()[1])]);
     }
 
     #[test]
     fn the_last_token_is_always_computed() {
         let shared = pages(8, 4);
         let (_one, _) = computed(&shared, &[1, 2, 3, 4]);
-        assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4]), 0);
-        assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4, 5]), 4);
-        assert_eq!(Held::new(&shared).find(&[]), 0);
+        assert_eq!(find(&shared, &[1, 2, 3, 4]), 3);
+        assert_eq!(find(&shared, &[1, 2, 3, 4, 5]), 4);
+        assert_eq!(find(&shared, &[]), 0);
     }
 
     #[test]
@@ -255,10 +301,10 @@ mod tests {
         drop(again);
         // The end of a conversation leaves before its begin does.
         let (other, _) = computed(&shared, &[20, 21, 22, 23, 24]);
-        assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4, 5]), 4);
+        assert_eq!(find(&shared, &[1, 2, 3, 4, 5]), 4);
         drop(other);
         let (_all, _) = computed(&shared, &[30, 31, 32, 33, 34, 35, 36, 37, 38, 39]);
-        assert_eq!(Held::new(&shared).find(&[1, 2, 3, 4, 5]), 0);
+        assert_eq!(find(&shared, &[1, 2, 3, 4, 5]), 0);
     }
 
     #[test]
@@ -276,16 +322,28 @@ mod tests {
         #[test]
         fn no_page_is_lost_nor_held_by_two_who_differ(sequences in prop::collection::vec(prop::collection::vec(0u32..3, 1..20), 1..30)) {
             let shared = pages(12, 3);
+            let memory = RefCell::new(vec![[9; 3]; 12]);
             let mut running: Vec<(Vec<u32>, Held<u32>)> = Vec::new();
             for tokens in sequences {
                 let mut held = Held::new(&shared);
-                held.find(&tokens);
+                let found = held.find(&tokens, &|from, to| {
+                    let mut memory = memory.borrow_mut();
+                    memory[*to as usize] = memory[*from as usize];
+                });
                 while !held.grow(tokens.len()) {
                     prop_assert!(!running.is_empty(), "12 pages of 3 are enough for one of 20");
                     running.remove(0);
                 }
+                for at in found..tokens.len() {
+                    memory.borrow_mut()[held.pages()[at / 3] as usize][at % 3] = tokens[at];
+                }
                 held.publish(&tokens, tokens.len());
                 running.push((tokens, held));
+                for (tokens, held) in &running {
+                    let memory = memory.borrow();
+                    let holds = |at: usize| memory[held.pages()[at / 3] as usize][at % 3];
+                    prop_assert!((0..tokens.len()).all(|at| holds(at) == tokens[at]), "another wrote over it");
+                }
                 for (at, (tokens, held)) in running.iter().enumerate() {
                     for (others, other) in &running[..at] {
                         for (page, block) in held.pages().iter().enumerate() {

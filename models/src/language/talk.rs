@@ -165,9 +165,10 @@ impl Talk {
     }
 
     /// Before its first token is computed, or after it was set aside: takes what others have computed of the same begin.
-    pub(super) fn look_for_prefix(&mut self) {
+    /// `copy` copies a page.
+    pub(super) fn look_for_prefix(&mut self, copy: &dyn Fn(&decoder::Page, &decoder::Page)) {
         if self.computed == 0 && !self.holds_pages() {
-            self.computed = self.held.find(&self.tokens);
+            self.computed = self.held.find(&self.tokens, copy);
             if !std::mem::replace(&mut self.looked, true) {
                 self.cached = self.computed;
             }

@@ -23,6 +23,11 @@ MATRICES = {  # name -> rows, row length
     "ffn_down": (WIDTH, FEED_FORWARD),
 }
 
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
 
 def blocks(random: np.random.Generator, rows: int, length: int, format: str) -> np.ndarray:
     """Raw Q4_0 or Q8_0 rows whose values have a deviation of one over the root of the row's length."""
@@ -53,12 +58,14 @@ def make(file: Path) -> None:
     writer.add_tokenizer_pre("qwen2")
     words = sorted(vocabulary.byte_letters())
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    made = [f"word{i}" for i in range(VOCABULARY - len(words) - len(specials))]
+    pair = words[0] + words[1]
+    made = [pair, *(f"word{i}" for i in range(VOCABULARY - len(words) - len(specials) - 1))]
     writer.add_token_list(words + made + specials)
     writer.add_token_types([vocabulary.NORMAL] * (VOCABULARY - len(specials)) + [vocabulary.CONTROL] * len(specials))
     writer.add_token_merges([f"{words[0]} {words[1]}"])
     writer.add_eos_token_id(VOCABULARY - 1)
     writer.add_add_bos_token(False)
+    writer.add_chat_template(TEMPLATE)
     add(writer, "token_embd.weight", blocks(random, VOCABULARY, WIDTH, "Q8_0"), "Q8_0")
     for layer in range(LAYERS):
         for name, (rows, length) in MATRICES.items():
