@@ -43,6 +43,8 @@ MIDDLES = "b c d f g k l ll m n p r rr s t v z nd st lt rk".split()
 VOWELS = "a e i o u a e i o u ai ea oo".split()
 CODAS = ["", "", "n", "r", "l", "m", "s", "k", "t", "nd", "x"]
 
+WORDS = sorted({word for known in (say.ITEMS, say.MATERIALS, say.PARTS, say.ADJECTIVES, say.REASONS) for name in known for word in name.split()})
+
 
 def reserved(value: str) -> bool:
     """Whether a slot value is kept for the test."""
@@ -76,6 +78,10 @@ class Maker:
         for i in range(rng.choice((2, 2, 2, 2, 3))):
             word += rng.choice(ONSETS if i == 0 else MIDDLES) + rng.choice(VOWELS)
         return word + rng.choice(CODAS)
+
+    def word(self) -> str:
+        """A word of the trade, in a role that is not its own: a name that has to be heard, not known."""
+        return self.rng.choice(WORDS)
 
     def code(self) -> str:
         """A short code: b7, m12, 4, a3c."""
@@ -111,9 +117,12 @@ class Maker:
             kind = rng.random()
             if kind < 0.35:
                 return self.numbered(rng.choice(say.NUMBERED_PLACES), 60)
-            if kind < 0.65:
+            if kind < 0.5:
                 room = rng.choice(say.ROOMS)
                 return room, room
+            if kind < 0.7:
+                place = f"{self.word()} {rng.choice(say.PLACE_NOUNS)}"
+                return place, place
             owner = rng.choice(say.FIRST_NAMES) if rng.random() < 0.5 else self.made()
             noun = rng.choice(say.PLACE_NOUNS)
             place = f"{owner}'s {noun}" if rng.random() < 0.4 else f"{self.made()} {noun}"
@@ -272,7 +281,12 @@ class Maker:
         rng = self.rng
 
         def name():
-            return rng.choice(known) if rng.random() < 0.4 else " ".join(self.made() for _ in range(rng.choice([1, 1, 1, 1, 1, 2])))
+            kind = rng.random()
+            if kind < 0.3:
+                return rng.choice(known)
+            if kind < 0.5:
+                return " ".join(self.word() for _ in range(rng.choice([1, 2])))
+            return " ".join(self.made() for _ in range(rng.choice([1, 1, 1, 1, 1, 2])))
 
         return self.slip(lambda: self.value(lambda: (name(),) * 2))
 

@@ -10,7 +10,7 @@ assembly area|welding shop|foundry|greenhouse|garden shed|guest room|dining room
 stairwell|conservatory|quality lab|cold store|switch room|locker room|reception|machine shop|press shop|dispatch area|library|sauna|gym|
 corridor|utility room|silo room|yard""".replace("\n", "").split("|")
 NUMBERED_PLACES = ["line", "bay", "zone", "cell", "station", "floor", "hall", "room", "sector", "dock", "aisle", "building"]
-PLACE_NOUNS = ["hall", "room", "workshop", "wing", "building", "yard", "lab", "plant", "office", "depot"]
+PLACE_NOUNS = ["hall", "room", "workshop", "wing", "building", "yard", "lab", "plant", "office", "depot", "shop", "store", "area", "shed"]
 FIRST_NAMES = """\
 anna|ben|carla|david|elena|frank|greta|henry|irene|jonas|karin|lukas|maria|nina|oscar|paula|robert|sofia|thomas|ursula|victor|wanda|
 yusuf|zoe|ahmed|bruno|chloe|dmitri|emma|felix|george|hannah|ivan|julia|kevin|laura|marco|noah|olga|peter|rosa|simon|tanya|walter|priya|

@@ -334,8 +334,8 @@ mod tests {
                     prop_assert!(!running.is_empty(), "12 pages of 3 are enough for one of 20");
                     running.remove(0);
                 }
-                for at in found..tokens.len() {
-                    memory.borrow_mut()[held.pages()[at / 3] as usize][at % 3] = tokens[at];
+                for (at, token) in tokens.iter().enumerate().skip(found) {
+                    memory.borrow_mut()[held.pages()[at / 3] as usize][at % 3] = *token;
                 }
                 held.publish(&tokens, tokens.len());
                 running.push((tokens, held));
