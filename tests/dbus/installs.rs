@@ -1,6 +1,6 @@
 //! Installs of a language model: how far they are, how large it is, and whether it fits into memory.
 
-use crate::client::{Options, PATIENCE, call, fault, hearthctl, limit, manager, model, printed, wait_for_name};
+use crate::client::{Options, PATIENCE, call, fault, hearthctl, limit, manager, model, printed, until, wait_for_name};
 use futures_util::{FutureExt, StreamExt};
 use hearth_tests::bus::{Bus, repository};
 use hearth_tests::daemon::Home;
@@ -66,7 +66,7 @@ async fn a_language_model_that_does_not_fit_is_refused_with_what_would() -> anyh
     wait_for_name(&client).await?;
     let talker = model(&client, "talker").await?;
     let () = tokio::time::timeout(PATIENCE, call(&talker, "Load", &(false,))).await??;
-    assert_eq!(talker.get_property::<String>("State").await?, "ready");
+    until("the model is ready", async || Ok(talker.get_property::<String>("State").await? == "ready")).await?;
     assert!(talker.get_property::<u64>("MemoryBytes").await? > 1 << 20);
     Ok(())
 }

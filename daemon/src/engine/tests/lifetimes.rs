@@ -51,9 +51,10 @@ fn another_version_takes_over_without_a_lost_request() {
     let kit = home.start();
     kit.load("model");
     install(&home.store(), "model", "2", &times(3.0), 4);
-    let mut pending: Vec<_> = (0..50).map(|_| kit.ask("model", input([1.0; 4]))).collect();
+    // Together no more than one caller may have waiting, however slow the machine is.
+    let mut pending: Vec<_> = (0..48).map(|_| kit.ask("model", input([1.0; 4]))).collect();
     kit.wait(kit.engine.rescan());
-    pending.extend((0..50).map(|_| kit.ask("model", input([1.0; 4]))));
+    pending.extend((0..48).map(|_| kit.ask("model", input([1.0; 4]))));
     for reply in pending.into_iter().map(|p| p.reply()) {
         let factor = if reply.model_version == "1" { 2.0 } else { 3.0 };
         assert_eq!(elements(&reply), [factor; 4], "version {}", reply.model_version);
