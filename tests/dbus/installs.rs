@@ -1,6 +1,7 @@
 //! Installs of a language model: how far they are, how large it is, and whether it fits into memory.
 
 use crate::client::{Options, PATIENCE, call, fault, hearthctl, limit, manager, model, printed, until, wait_for_name};
+use anyhow::Context;
 use futures_util::{FutureExt, StreamExt};
 use hearth_tests::bus::{Bus, repository};
 use hearth_tests::daemon::Home;
@@ -68,5 +69,27 @@ async fn a_language_model_that_does_not_fit_is_refused_with_what_would() -> anyh
     let () = tokio::time::timeout(PATIENCE, call(&talker, "Load", &(false,))).await??;
     until("the model is ready", async || Ok(talker.get_property::<String>("State").await? == "ready")).await?;
     assert!(talker.get_property::<u64>("MemoryBytes").await? > 1 << 20);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_template_that_runs_for_ever_is_found_before_anyone_talks() -> anyhow::Result<()> {
+    let (bus, home) = (Bus::start()?, Home::new()?);
+    let _daemon = home.start(&format!("[dbus]\nbus = {:?}\n", bus.address()))?;
+    let client = bus.connect().await?;
+    wait_for_name(&client).await?;
+    let mut file = std::fs::read(repository(FILE))?;
+    // As long as the template that it takes the place of.
+    let (begins, ends) = (b"{{ bos_token }}{% for", b"{% endif %}");
+    let begin = file.windows(begins.len()).position(|bytes| bytes == begins).context("the template")?;
+    let length = file[begin..].windows(ends.len()).position(|bytes| bytes == ends).context("its end")? + ends.len();
+    let mut endless = b"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_vec();
+    assert!(endless.len() <= length);
+    endless.resize(length, b' ');
+    file[begin..begin + length].copy_from_slice(&endless);
+
+    let files = vec![("endless.gguf", Variant::from(file))];
+    let (name, message, _) = fault(call::<_, (String, String)>(&manager(&client).await?, "Install", &("", files, Options::new())).await);
+    assert!(name == "ModelFailed" && message.contains("it cannot be greeted"), "{name}: {message}");
     Ok(())
 }

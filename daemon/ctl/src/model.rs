@@ -127,12 +127,12 @@ fn show(bar: &ProgressBar, stage: &str, done: u64, total: u64) {
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }
+    if bar.message() != stage {
+        bar.reset();
+    }
     bar.set_length(total);
     bar.set_position(done);
-    bar.set_message(match stage {
-        "checking" => "checking in a process of its own".to_owned(),
-        stage => stage.to_owned(),
-    });
+    bar.set_message(stage.to_owned());
 }
 
 /// A model's name from that of its folder: `All-MiniLM L6` becomes `all-minilm-l6`.

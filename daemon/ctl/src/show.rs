@@ -38,14 +38,23 @@ pub(crate) fn one(model: &ModelInfo) {
     let reason = if model.reason.is_empty() { String::new() } else { format!(" ({})", model.reason) };
     println!("state      {}{}{reason}", model.state.as_str(), if model.pinned { ", pinned" } else { "" });
     println!("task       {}", model.task);
-    println!("takes      {}", list(&model.inputs));
-    println!("gives      {}", list(&model.outputs));
+    // A language model takes and gives talks, not tensors.
+    for (what, tensors) in [("takes", &model.inputs), ("gives", &model.outputs)] {
+        if !tensors.is_empty() {
+            println!("{what}      {}", list(tensors));
+        }
+    }
     println!("licence    {}", model.licence);
     println!("origin     {}", model.origin);
     println!("versions   {}", model.versions.join(", "));
     println!("size       {}", size(&model.size));
-    println!("memory     {}", text::bytes(model.memory_bytes));
-    println!("longest    {} in one node: how long something urgent may wait for it", text::milliseconds(model.longest_node_us));
+    println!("memory     {}", if model.memory_bytes == 0 { "not in memory".into() } else { text::bytes(model.memory_bytes) });
+    if model.longest_node_us > 0 {
+        println!("longest    {} in one node: how long something urgent may wait for it", text::milliseconds(model.longest_node_us));
+    }
+    if model.task == "chat" {
+        return;
+    }
     if model.points.is_empty() {
         println!("points     not measured yet; that happens when the daemon is idle and the board is cool");
         return;

@@ -7,6 +7,7 @@ use crate::network::{Arithmetic, Batching};
 use crate::onnx::Source;
 use crate::{Model, Network};
 use hearth_api::graph::Graph;
+use hearth_api::{ContentType, Payload, Priority};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -168,7 +169,7 @@ fn check(directory: &Path) -> Result<Report, String> {
     if matches!(manifest.task, Task::Chat(_)) { check_language(directory) } else { check_network(directory) }
 }
 
-/// A language model: loaded, its kernels held against the scalar ones, and its samples answered.
+/// A language model: loaded, its kernels held against the scalar ones, greeted, and its samples answered.
 fn check_language(directory: &Path) -> Result<Report, String> {
     let begun = Instant::now();
     let model = Model::load(directory).map_err(|e| e.to_string())?;
@@ -182,6 +183,9 @@ fn check_language(directory: &Path) -> Result<Report, String> {
             compare::LEAST
         ));
     }
+    // A template that fails, or runs for ever, is found here rather than by whoever talks first.
+    let greeting = Payload { content_type: ContentType::Text, bytes: "Hello.".into() };
+    language.begin(&greeting, Priority::default(), begun).map_err(|fault| format!("it cannot be greeted: {}", fault.message))?;
     let samples = answer_samples(directory, &model)?;
     Ok(Report {
         arithmetic: Arithmetic::default(),

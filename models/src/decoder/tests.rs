@@ -212,6 +212,8 @@ fn what_is_not_known_is_refused_by_name() {
     let other = Writer::default().text("general.architecture", "mamba").finish();
     let says = refused(&other);
     assert!(says.contains("\"mamba\" is not known; known are llama (Llama 3.x") && says.contains("olmo2 (OLMo-2)"), "{says}");
+    let part = Writer::default().text("general.architecture", "llama").count("split.count", 3).finish();
+    assert!(refused(&part).contains("one of 3 parts of a model; join them first"), "{}", refused(&part));
     let experts = Writer::default().text("general.architecture", "llama").count("llama.expert_count", 8).finish();
     assert!(refused(&experts).contains("8 experts"), "{}", refused(&experts));
     let empty = Writer::default().finish();

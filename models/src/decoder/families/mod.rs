@@ -27,6 +27,10 @@ const FAMILIES: [Family; 4] = [
 /// # Errors
 /// If its family is not known, or its metadata is missing, absurd, or asks for what the family's code does not do.
 pub(crate) fn spec(gguf: &Gguf) -> Result<DecoderSpec, GgufError> {
+    if let Some(parts) = gguf.metadata.count("split.count")?.filter(|parts| *parts > 1) {
+        let says = format!("it is one of {parts} parts of a model; join them first: llama-gguf-split --merge FIRST-PART WHOLE.gguf");
+        return Err(GgufError(says));
+    }
     let Some(architecture) = gguf.metadata.text("general.architecture")? else {
         return Err(GgufError("its metadata has no general.architecture: it holds no model".into()));
     };
