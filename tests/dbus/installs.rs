@@ -54,6 +54,9 @@ async fn a_language_model_that_does_not_fit_is_refused_with_what_would() -> anyh
 
     let daemon = home.start(&section("memory_mb = 1"))?;
     wait_for_name(&client).await?;
+    let talker = model(&client, "talker").await?;
+    assert_eq!(talker.get_property::<String>("State").await?, "failed", "it is told before anybody asks");
+    assert!(talker.get_property::<String>("Reason").await?.contains("would fit"));
     let (name, message, details) = fault(call::<_, ()>(&model(&client, "talker").await?, "Load", &(false,)).await);
     assert_eq!(name, "ModelFailed");
     assert_eq!(limit(&details), Some(("models_memory_bytes".into(), 1 << 20)));

@@ -3,7 +3,7 @@
 use crate::bus::{self, BusClient};
 use crate::{Where, show};
 use clap::Subcommand;
-use hearth_api::ModelName;
+use hearth_api::{ModelName, ModelState};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Result<()> {
     let files = bus::open_files(&path)?;
-    let manager = BusClient::connect(&at.bus).await?.manager().await?;
+    let client = BusClient::connect(&at.bus).await?;
+    let manager = client.manager().await?;
     let has_manifest = files.iter().any(|(name, _)| name == "manifest.toml");
     let name = match name {
         Some(name) => name.to_string(),
@@ -117,6 +118,10 @@ async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Resu
     bar.finish_and_clear();
     let (model, version) = installed?;
     say(at, &format!("{model} {version} is installed and serves"), json!({"installed": model, "version": version}));
+    let models = client.models().await?;
+    if let Some(failed) = models.iter().find(|m| m.name.as_str() == model && m.state == ModelState::Failed) {
+        eprintln!("hearthctl: but it cannot be loaded: {}", failed.reason);
+    }
     Ok(())
 }
 

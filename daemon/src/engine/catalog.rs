@@ -249,6 +249,15 @@ impl Catalog {
         None
     }
 
+    /// What this model needs and could have at most, in bytes, where it can never be loaded.
+    pub(super) fn never_fits(&self, model: &ModelName) -> Option<(u64, u64)> {
+        let needed = self.slots.get(model)?.expected_bytes();
+        match self.room(model, needed, false) {
+            Room::Never { available } => Some((needed, available)),
+            Room::After(_) | Room::Later => None,
+        }
+    }
+
     /// Who has to leave for a model that was loaded and takes `bytes`; what was found is remembered.
     pub(super) fn room_for_loaded(&mut self, model: &ModelName, bytes: u64) -> Room {
         if let Some(slot) = self.slots.get_mut(model) {

@@ -156,8 +156,13 @@ impl StepLoop {
             slot.set(ModelState::Available, "");
             Readiness::Available
         };
+        let available = matches!(readiness, Readiness::Available);
         self.models_changed = true;
         self.tell(Event::Model(model.clone(), readiness));
+        // Whoever installed it is told now, not whoever asks it first.
+        if let Some((needed, most)) = self.catalog.never_fits(model).filter(|_| available) {
+            self.no_room(model, needed, most);
+        }
     }
 
     /// This model shall be loaded, and whoever waits for it waits on.
