@@ -44,6 +44,9 @@ NOISES = [
     "ticking",
     "whistling",
 ]
+FAULTS = """\
+overheating|stuck|jammed|vibrating|smoking|not responding|too slow|too hot|shaking|tripping the breaker|dropping parts|not closing|
+not starting|drawing too much current""".replace("\n", "").split("|")
 PARTS = """\
 filter|belt|motor|chain|seal|gearbox|bearing|fan|hose|sensor|switch|fuse|cable|pump|blade|nozzle|spindle|roller|lid|guard|brake|clutch|
 drive|relay|shaft|gasket|cover|display|button|axle""".replace("\n", "").split("|")
@@ -228,17 +231,3 @@ AFTER = [
     "at once",
 ]
 AFTER_HELD = ["thank you now", "as soon as you can", "when you can"]
-MARKS = ["no", "no wait", "sorry", "i mean", "no sorry", "wait", "or rather", "actually", "no actually", "uh no", "make that", "oh sorry", "hang on", "scratch that"]
-MARKS_HELD = ["no hang on", "wait sorry", "no scratch that"]
-AFTERTHOUGHT = [
-    "no wait make it",
-    "actually make it",
-    "no make that",
-    "sorry i meant",
-    "wait make it",
-    "no i mean",
-    "or better",
-    "uh make that",
-    "hang on make it",
-]
-AFTERTHOUGHT_HELD = ["no hang on make it", "no sorry make that", "sorry make it"]
