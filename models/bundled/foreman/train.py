@@ -19,7 +19,6 @@ import common
 import container
 import learn
 import tokens
-import torch
 from commands import Maker
 from llama import Llama, Shape
 
