@@ -1,11 +1,11 @@
 //! Jobs: requests that outlive the call that brought them.
 
-use super::Link;
 use super::caller::Kept;
 use super::error::CallError;
 use super::payload::Outgoing;
 use super::request::{Encoded, Info, Running};
 use super::talk::Lines;
+use super::{Link, addressed};
 use crate::scheduler::Key;
 use hearth_api::dbus::MANAGER_PATH;
 use hearth_api::{Fault, FaultBody, FaultKind};
@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zbus::message::Header;
-use zbus::names::BusName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath};
 
@@ -110,14 +109,6 @@ async fn tell_end(server: &zbus::ObjectServer, emitter: &SignalEmitter<'static>,
     job.state_changed(emitter).await?;
     let state = job.state();
     Job::finished(&addressed(emitter, owner), &state).await
-}
-
-/// An emitter of signals to this caller alone. On a bus; a peer is alone, and has no name.
-pub(super) fn addressed<'e>(emitter: &SignalEmitter<'e>, caller: &str) -> SignalEmitter<'e> {
-    match BusName::try_from(caller) {
-        Ok(caller) if emitter.connection().is_bus() => emitter.clone().set_destination(caller.to_owned()),
-        _ => emitter.clone(),
-    }
 }
 
 impl Job {

@@ -2,13 +2,12 @@
 
 use super::caller::Call;
 use super::error::CallError;
-use super::job::addressed;
 use super::options::Options;
 use super::payload::Incoming;
-use super::{Link, administration};
+use super::{Link, addressed, administration};
 use crate::engine::Stats;
 use hearth_api::{CONTRACT_VERSION, Fault, RequestId};
-use hearth_models::Progress;
+use hearth_models::{Progress, Stage};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,13 +100,13 @@ impl Manager {
         let _call = self.administer(connection, &header).await?;
         options.into_none()?;
         let emitter = addressed(&emitter, &self.link.caller(&header)?);
-        let (progress, mut news) = watch::channel(None);
+        let (progress, mut news) = watch::channel(Progress { stage: Stage::Copying, done: 0, total: 0 });
         let installed = administration::install(&self.link.door, name, files, move |news| {
-            progress.send_replace(Some(news));
+            progress.send_replace(news);
         });
         let tell = async {
             while news.changed().await.is_ok() {
-                let Some(Progress { stage, done, total }) = *news.borrow_and_update() else { continue };
+                let Progress { stage, done, total } = *news.borrow_and_update();
                 // Whoever went away needs no progress.
                 let _ = Manager::install_progress(&emitter, stage.as_str(), done, total).await;
                 tokio::time::sleep(TELL).await;

@@ -38,6 +38,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;
 use zbus::message::Header;
+use zbus::names::BusName;
+use zbus::object_server::SignalEmitter;
 
 /// Between two tries to open the door: doubled from the first to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -103,6 +105,14 @@ impl Link {
                 call.sender().map(|name| name.as_str().into()).ok_or_else(|| Fault::bad_request("the call names no sender"))
             }
         }
+    }
+}
+
+/// An emitter of signals to this caller alone. On a bus; a peer is alone, and has no name.
+pub(super) fn addressed<'e>(emitter: &SignalEmitter<'e>, caller: &str) -> SignalEmitter<'e> {
+    match BusName::try_from(caller) {
+        Ok(caller) if emitter.connection().is_bus() => emitter.clone().set_destination(caller.to_owned()),
+        _ => emitter.clone(),
     }
 }
 
