@@ -117,6 +117,10 @@ impl StepLoop {
                 }
                 Some(slot) => {
                     let same = slot.installed.version == installed.version && slot.installed.quarantined == installed.quarantined;
+                    if slot.installed.manifest != installed.manifest {
+                        // By hand, perhaps, to have it need less.
+                        slot.forget_size();
+                    }
                     slot.installed = installed;
                     if !same {
                         self.changed_version(&name);
@@ -301,7 +305,9 @@ impl StepLoop {
         let hopeful: Vec<ModelName> =
             self.catalog.slots.iter().filter(|(_, s)| s.found_no_room && s.state == ModelState::Failed).map(|(n, _)| n.clone()).collect();
         for model in hopeful {
-            self.now_available(&model);
+            if self.catalog.never_fits(&model).is_none() {
+                self.now_available(&model);
+            }
         }
     }
 
