@@ -5,8 +5,7 @@ use anyhow::Context;
 use futures_util::{FutureExt, StreamExt};
 use hearth_tests::bus::{Bus, repository};
 use hearth_tests::daemon::Home;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
 use zbus::Variant;
 
 const FILE: &str = "tests/peers/llm/fixtures/llama3-Q8_0.gguf";
@@ -46,24 +45,34 @@ async fn who_installs_a_model_sees_how_far_it_is_and_how_large() -> anyhow::Resu
 
 #[tokio::test]
 async fn a_language_model_that_does_not_fit_is_refused_with_what_would() -> anyhow::Result<()> {
-    let (bus, home) = (Bus::start()?, Home::new()?);
-    home.put_talker()?;
-    OpenOptions::new().append(true).open(home.store().join("talker/1/manifest.toml"))?.write_all(b"cache = 65536\n")?;
+    let (bus, home, folder) = (Bus::start()?, Home::new()?, tempfile::tempdir()?);
     let section = |models: &str| format!("preload = false\n{models}\n[dbus]\nbus = {:?}\n", bus.address());
     let client = bus.connect().await?;
+    let manifest = "name = \"talker\"\nversion = \"1\"\nfile = \"talker.gguf\"\n\n[task]\nkind = \"chat\"\n";
+    std::fs::write(folder.path().join("manifest.toml"), format!("{manifest}cache = 65536\n"))?;
+    std::fs::copy(repository(FILE), folder.path().join("talker.gguf"))?;
 
     let daemon = home.start(&section("memory_mb = 1"))?;
     wait_for_name(&client).await?;
+    let added = hearthctl(&bus, &["model", "add", &folder.path().to_string_lossy()])?;
+    let warned = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success() && warned.contains("cannot be loaded") && warned.contains("would fit"), "{added:?}");
     let talker = model(&client, "talker").await?;
-    assert_eq!(talker.get_property::<String>("State").await?, "failed", "it is told before anybody asks");
-    assert!(talker.get_property::<String>("Reason").await?.contains("would fit"));
-    let (name, message, details) = fault(call::<_, ()>(&model(&client, "talker").await?, "Load", &(false,)).await);
+    let (name, message, details) = fault(call::<_, ()>(&talker, "Load", &(false,)).await);
     assert_eq!(name, "ModelFailed");
     assert_eq!(limit(&details), Some(("models_memory_bytes".into(), 1 << 20)));
-    for told in ["for its weights", "keys and values of", "to compute with", "would fit", "models.memory_mb", "models.overcommit"] {
+    for told in ["for its weights", "keys and values of", "to compute with", "models.memory_mb", "models.overcommit"] {
         assert!(message.contains(told), "no {told:?} in {message}");
     }
+
+    // What would fit, does.
+    let installed = home.store().join("talker/1/manifest.toml");
+    let tokens = message.split_once("context = ").and_then(|(_, rest)| rest.split_once(' ')).context("what would fit")?.0;
+    std::fs::write(&installed, format!("{manifest}context = {tokens}\ncache = {tokens}\n"))?;
+    let () = call(&manager(&client).await?, "Rescan", &()).await?;
+    let () = tokio::time::timeout(PATIENCE, call(&talker, "Load", &(false,))).await??;
     drop(daemon);
+    std::fs::copy(folder.path().join("manifest.toml"), &installed)?;
 
     // Asked for, it is loaded all the same.
     let _daemon = home.start(&section("memory_mb = 1\novercommit = [\"talker\"]"))?;

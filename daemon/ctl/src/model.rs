@@ -118,9 +118,16 @@ async fn add(path: PathBuf, name: Option<ModelName>, at: &Where) -> anyhow::Resu
     bar.finish_and_clear();
     let (model, version) = installed?;
     say(at, &format!("{model} {version} is installed and serves"), json!({"installed": model, "version": version}));
-    let models = client.models().await?;
-    if let Some(failed) = models.iter().find(|m| m.name.as_str() == model && m.state == ModelState::Failed) {
-        eprintln!("hearthctl: but it cannot be loaded: {}", failed.reason);
+    // Its object follows the install by a moment.
+    for _ in 0..20 {
+        let models = client.models().await?;
+        if let Some(info) = models.iter().find(|m| m.name.as_str() == model && m.version == version) {
+            if info.state == ModelState::Failed {
+                eprintln!("hearthctl: but it cannot be loaded: {}", info.reason);
+            }
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
