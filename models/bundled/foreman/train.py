@@ -88,7 +88,7 @@ def manifest(share: float) -> dict:
         "origin": "hearthd, models/bundled/foreman/train.py",
         "training_data": f"{STEPS * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
         "file": "model.gguf",
-        "task": {"kind": "chat", "temperature": 0},
+        "task": {"kind": "chat", "temperature": 0.0},
         "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},
     }
 
