@@ -30,10 +30,10 @@ INTENTS = {
             "(i want|we need|i need) {dp} (off|switched off|turned off)", "!kill {dp}", "!(disable|deactivate) {dp}",
             "nobody is {p} (turn|switch) {d} off", "{dp} should be off", "!make sure {dp} is off", "{d} off {p}",
             "!have {dp} (switched|turned) off", "{dp} (must|needs to) be (off|switched off)", "!{p} have {d} (switched|turned) off",
-            "i would like {dp} (off|turned off)",
+            "i would like {dp} (off|turned off)", "off with {dp}",
         ],
         "held": [
-            "!get {dp} (switched|turned) off", "off with {dp}", "!see that {dp} is (turned|switched) off",
+            "!get {dp} (switched|turned) off", "!power {dp} (off|down)", "!see that {dp} is (turned|switched) off",
         ],
     },
     "start": {
@@ -42,10 +42,10 @@ INTENTS = {
             "!start {dp}", "!start up {dp}", "!start {dp} up", "!run {dp}", "!fire up {dp}", "!get {dp} (going|running)",
             "!{p} start {d}", "!start {d} {p}", "!begin running {dp}", "(i want|we need|i need) {dp} (running|to run|started)",
             "!set {dp} going", "!launch {dp}", "{dp} (can|should|must) start [now]", "!let {dp} run", "!have {dp} started",
-            "!get {dp} started", "time to (start|run) {dp}", "!fire {dp} up",
+            "!get {dp} started", "time to (start|run) {dp}", "!fire {dp} up", "!bring {dp} up and running",
         ],
         "held": [
-            "!(start|run) the {b} that is {p}", "{dp} (needs to|has to) (start|run)", "!bring {dp} up and running",
+            "!(start|run) the {b} that is {p}", "{dp} (needs to|has to) (start|run)", "!get {dp} up and running",
         ],
     },
     "stop": {
@@ -213,7 +213,7 @@ INTENTS = {
             "!set the alarm to {time}", "!ring at {time} {day}", "i need an alarm (for|at) {time} [please]",
             "{day} at {time} wake me [up]", "!set a {name} alarm for {time}", "!remind me at {time} of the {name}",
             "!remind me {day} at {time}", "!set an alarm for the {name} {day} at {time}", "i (want|have) to get up at {time} {day}",
-            "!put an alarm on {time}", "{time} {day} wake me up",
+            "!put an alarm on {time}", "{time} {day} wake me up", "!set the {name} alarm to {time}", "!remind me of the {name} {day} at {time}",
         ],
         "held": [
             "!give me an alarm at {time}", "!make an alarm for {time} {day}", "i need a {name} alarm for {time}",
@@ -240,6 +240,7 @@ INTENTS = {
             "forget the {time} alarm", "no more alarm", "i do not need the alarm at {time}", "i do not need the alarm any more",
             "{name} alarm off", "!cancel my {name} alarm", "!cancel the {name} alarm", "!cancel the alarm for {day}",
             "!get rid of the {time} alarm", "!(drop|end) the {name} alarm", "the alarm at {time} can go", "!remove the {name} alarm",
+            "!remove the alarm {day} at {time}",
         ],
         "held": [
             "!(stop|clear) the {time} alarm", "forget the alarm at {time}",
@@ -285,9 +286,10 @@ INTENTS = {
             "what is the (count|number) of {item} {p}", "how many {item} did we make {p}", "!check how many {item} we have",
             "i need a count of the {item} {p}", "count of {item} {p}", "{p} how many {item} are there", "!do a count of the {item} {p}",
             "i want to know how many {item} we have", "!find out how many {item} there are {p}",
+            "!add up the {item} {p}", "what number of {item} are there {p}",
         ],
         "held": [
-            "!let me know how many {item} are {p}", "!add up the {item} {p}", "what number of {item} (is|do we have) {p}",
+            "!let me know how many {item} are {p}", "i need the number of {item} {p}", "what number of {item} (is|do we have) {p}",
         ],
     },
     "report_fault": {
@@ -316,6 +318,7 @@ INTENTS = {
             "!place an order for {V} of {material}", "!place an order for {n} {item}", "!reorder {material}", "!order {material}",
             "!reorder {n} {item}", "!order {V} of {material} for {pn}", "we are running low on {material} (get|buy) {V}",
             "i want {n} {item} delivered", "!have {V} of {material} delivered", "we could use {V} of {material}",
+            "!add {n} {item} to the order [list]",
         ],
         "held": [
             "!make an order for {V} of {material}", "!add {V} of {material} to the order [list]", "!get [us] {n} {item}",
@@ -355,11 +358,11 @@ INTENTS = {
             "!put in the log [that] i {note} on {dp}", "!log [that] i {note} on {dp}", "maintenance on {dp} {note} [by {person}]",
             "!make a log entry {dp} {note}", "log entry for {dp} {note}", "!record that {person} {note} on {dp}",
             "!note in the log [that] {person} {note} on {dp}", "for the log i {note} on {dp}",
-            "!enter in the log [that] we {note} on {dp}", "!put in the log [that] {person} {note} on {dp}",
+            "!enter in the log [that] we {note} on {dp}", "!log on {dp} that {person} {note}", "!record that i {note} on {dp}",
         ],
         "held": [
             "!add a log entry for {dp} {note}", "!record that we {note} on {dp}",
-            "!log on {dp} that {person} {note}",
+            "!put in the log [that] {person} {note} on {dp}",
         ],
     },
     "unknown": {
@@ -384,12 +387,12 @@ INTENTS = {
             "are you a (robot|person)", "what is your (job|age)", "what is {made}", "who is the king of {made}",
             "where can i (buy|find) a {made}", "!show me a film with {anyone}", "what language do they speak in {made}",
             "!reserve a (seat|room) (in|at) {made}", "what is your (name|favourite colour)", "!please don't (start|stop|open|close) {dp}",
-            "who won the (game|match) {anyday}", "is {anyone} married", "!buy tickets to {made}",
+            "who won the (game|match) {anyday}", "is {anyone} married", "!buy tickets to {made}", "how many people live in {made}",
         ],
         "held": [
-            "!sing [me] a song about {made}", "!text {anyone} that i am late", "i (love|hate) {made}",
+            "!tell me a story about {made}", "!text {anyone} that i am late", "i (love|hate) {made}",
             "you must not (start|stop|open|close|lock) {dp}", "have you met {anyone}", "!email {anyone} about {made}",
-            "how many people live in {made}",
+            "how far is it from {made} to {made}",
         ],
     },
 }

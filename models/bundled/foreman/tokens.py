@@ -7,6 +7,7 @@ mark: what is copied into the answer is copied piece by piece. The second part g
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 from commands import Maker
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -41,6 +42,13 @@ def cut() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
+
+
+def kept(file: Path, seed: int, texts: int) -> Tokenizer:
+    """The tokenizer in `file`; if there is none, one that is trained now and put there: a run that goes on needs the one it began with."""
+    if not file.exists():
+        trained(seed, texts).save(str(file))
+    return Tokenizer.from_file(str(file))
 
 
 def trained(seed: int, texts: int) -> Tokenizer:

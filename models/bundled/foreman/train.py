@@ -23,7 +23,7 @@ from commands import Maker
 from llama import Llama, Shape
 
 SEED = 20264
-STEPS, BATCH, RATE = 10000, 32, 0.01
+STEPS, BATCH, RATE = 10800, 32, 0.01
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
@@ -59,7 +59,7 @@ def main() -> None:
     common.seed_everything(SEED)
     work = Path(sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "foreman-training")
     work.mkdir(exist_ok=True)
-    tokenizer = tokens.trained(SEED, TEXTS)
+    tokenizer = tokens.kept(work / "tokenizer.json", SEED, TEXTS)
     net = Llama(Shape(tokens.SIZE))
     learn.fit(net, learn.Talks(tokenizer, BATCH, SEED), STEPS, RATE, work / "checkpoint.pt")
     container.write(HERE / "model.gguf", net, tokenizer, VERSION, DESCRIPTION, LICENCE)
