@@ -25,8 +25,16 @@ pub struct Shape {
 
 impl Shape {
     /// Products in a sum: the taps of a group.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels / self.groups
+    }
+
+    /// # Panics
+    /// If a size is 0, or if channels or outputs are not whole groups.
+    pub(crate) fn check(&self) {
+        let Shape { channels, outputs, kernel, groups } = *self;
+        assert!(channels.min(outputs).min(kernel[0]).min(kernel[1]).min(groups) > 0, "convolution: no size of 0 in {self:?}");
+        assert!(channels.is_multiple_of(groups) && outputs.is_multiple_of(groups), "convolution: channels and outputs in whole groups");
     }
 }
 
@@ -46,9 +54,8 @@ impl Convolution {
     /// If a size is 0, if channels or outputs are not whole groups, or if there are not as many weights or zero points as that
     /// takes.
     pub fn pack(set: InstructionSet, shape: Shape, weights: &[i8], zero_points: &[i8]) -> Convolution {
-        let Shape { channels, outputs, kernel, groups } = shape;
-        assert!(channels.min(outputs).min(kernel[0]).min(kernel[1]).min(groups) > 0, "convolution: no size of 0 in {shape:?}");
-        assert!(channels.is_multiple_of(groups) && outputs.is_multiple_of(groups), "convolution: channels and outputs in whole groups");
+        shape.check();
+        let Shape { outputs, groups, .. } = shape;
         assert!([0, 1, outputs].contains(&zero_points.len()), "convolution: {} zero points for {outputs} outputs", zero_points.len());
         let (depth, part) = (shape.depth(), outputs / groups);
         assert_eq!(weights.len(), outputs * depth, "convolution: weights are outputs x kernel x channels of a group");

@@ -1,5 +1,5 @@
-//! Matrix products in `f32`: rows times weights that are packed once, or times another activation. Not for integers, which are
-//! `linear`'s.
+//! Matrix products in `f32`: rows times weights that are packed once, or times another activation; and the convolutions made of them. Not
+//! for integers, which are `linear`'s.
 //!
 //! A result is one chain of multiply-adds over the depth, from the first to the last, that starts from the bias: whatever the
 //! other rows and outputs are, and however many, it has the same bits on one instruction set. Multiply-adds are fused with AVX2
@@ -11,6 +11,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod convolution;
+#[cfg(test)]
+mod convolution_tests;
+mod depthwise;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pair;
@@ -19,12 +23,15 @@ mod scalar;
 mod tests;
 mod weights;
 
+pub use convolution::Convolution;
+pub use depthwise::Depthwise;
 pub use pair::{Right, Scratch, multiply_pair};
 pub use weights::Weights;
 
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
+use crate::loops::{self, Loop};
 use std::ops::Range;
 
 /// Outputs at a multiple of which the work of [`multiply`] may be divided.
@@ -98,6 +105,26 @@ pub fn multiply(weights: &Weights, outputs: Range<usize>, rows: &Matrix<'_>, fin
 
 fn check_finish(finish: &Finish<'_>, outputs: usize) {
     assert!([0, outputs].contains(&finish.bias.len()), "float: {} biases for {outputs} outputs", finish.bias.len());
+}
+
+/// Holds values within bounds; what is no number stays so.
+fn limit(set: InstructionSet, [low, high]: [f32; 2], values: &mut [f32]) {
+    struct Limit<'a>(f32, f32, &'a mut [f32]);
+
+    impl Loop for Limit<'_> {
+        #[inline(always)]
+        fn run<const FUSED: bool>(self) {
+            let Limit(low, high, values) = self;
+            for value in values {
+                let raised = if *value < low { low } else { *value };
+                *value = if raised > high { high } else { raised };
+            }
+        }
+    }
+
+    if low > f32::NEG_INFINITY || high < f32::INFINITY {
+        loops::run(set, Limit(low, high, values));
+    }
 }
 
 /// Where results go.

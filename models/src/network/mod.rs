@@ -108,10 +108,10 @@ impl Network {
                 Err(error) => tracing::warn!(%error, "not computed on integers"),
             }
         }
-        if let Some(parsed) = source.parse_recurrent() {
+        if let Some(parsed) = source.parse_floats() {
             match parsed.and_then(|model| Network::try_model(source, model, source.mixes_rows)) {
                 Ok(network) => return Ok(network),
-                Err(error) => tracing::warn!(%error, "recurrent layers are tract's"),
+                Err(error) => tracing::warn!(%error, "convolutions and recurrent layers are tract's"),
             }
         }
         Network::try_model(source, source.parse()?, source.mixes_rows)

@@ -116,9 +116,13 @@ impl Source {
         self.parse_proto(&proto)
     }
 
-    /// The same with recurrent layers as operators of our own; none where it holds none.
-    pub(crate) fn parse_recurrent(&self) -> Option<Result<InferenceModel, LoadError>> {
-        let proto = self.rewritten(|graph| recurrent::rewrite(graph, recurrent::Products::Floats).then(|| integers::expand(graph)))?;
+    /// The same with recurrent layers and convolutions as operators of our own; none where it holds none.
+    pub(crate) fn parse_floats(&self) -> Option<Result<InferenceModel, LoadError>> {
+        let proto = self.rewritten(|graph| {
+            let layers = recurrent::rewrite(graph, recurrent::Products::Floats);
+            integers::expand(graph);
+            (integers::rewrite_convolutions(graph) || layers).then_some(())
+        })?;
         Some(self.parse_proto(&proto))
     }
 

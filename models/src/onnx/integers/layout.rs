@@ -20,7 +20,7 @@ enum Kind {
 
 fn kind(view: &View<'_>, node: &NodeProto) -> Kind {
     match node.op_type.as_str() {
-        "hearth.Conv" | "hearth.DynamicConv" | "hearth.MaxPool" | "hearth.AveragePool" | "hearth.Repeat" => Kind::Last,
+        "hearth.Conv" | "hearth.DynamicConv" | "hearth.FloatConv" | "hearth.MaxPool" | "hearth.AveragePool" | "hearth.Repeat" => Kind::Last,
         _ if pictures(node).any(|name| view.constant(name).is_some()) => Kind::First,
         "hearth.Lookup" | "hearth.Sum" | "hearth.Product" => Kind::Either,
         "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Add" | "Mul" => Kind::Either,

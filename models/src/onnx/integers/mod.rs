@@ -7,11 +7,13 @@
 //! 4. [`signed`]: `u8` activations and weights become `i8`.
 //! 5. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
 //! 6. [`prune`]: what nobody takes any more goes.
-//! 7. [`tables`]: a function of a product's result goes into the product.
-//! 8. [`transposes`]: a transposition around a product of activations goes into it.
-//! 9. [`layout`]: which operators hold their channels last, and where that changes.
+//! 7. [`convolutions`]: those that stay in `f32` become operators of ours, in graphs without anything quantized as well.
+//! 8. [`tables`]: a function of a product's result goes into the product.
+//! 9. [`transposes`]: a transposition around a product of activations goes into it.
+//! 10. [`layout`]: which operators hold their channels last, and where that changes.
 
 mod blocks;
+mod convolutions;
 mod fuse;
 mod layer_norm;
 mod layout;
@@ -47,6 +49,16 @@ pub(crate) fn expand(graph: &mut GraphProto) {
     qoperator::expand(graph);
 }
 
+/// Rewrites the convolutions of a graph that holds nothing quantized; whether there were any.
+pub(crate) fn rewrite_convolutions(graph: &mut GraphProto) -> bool {
+    let any = convolutions::own(graph);
+    if any {
+        prune::prune(graph);
+        layout::settle(graph);
+    }
+    any
+}
+
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
 pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     let quantized =
@@ -60,6 +72,7 @@ pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     signed::shift(graph);
     fuse::fuse(graph, opset);
     prune::prune(graph);
+    convolutions::own(graph);
     tables::attach(graph);
     transposes::attach(graph);
     prune::prune(graph);
@@ -70,5 +83,7 @@ pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
 
 #[cfg(test)]
 mod attention_tests;
+#[cfg(test)]
+mod convolutions_tests;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
-//! The operators on integers that `onnx::integers` brings quantized graphs to. Each computes one output from tensors of `i8`, with
-//! its weights in itself, packed for this CPU; tract sees a node with shapes, and never the weights.
+//! The operators that `onnx::integers` brings graphs to, most of them on integers. Each computes one output, with its weights in itself,
+//! packed for this CPU; tract sees a node with shapes, and never the weights.
 
 mod blocks;
 mod convolution;
 mod dynamic;
 mod finish;
+mod float_convolution;
 mod layout;
 mod linear;
 mod matmul;
@@ -134,6 +135,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     }
     register! {
         "hearth.Conv" => convolution::Conv::new,
+        "hearth.FloatConv" => float_convolution::FloatConv::new,
         "hearth.Linear" => linear::Linear::new,
         "hearth.MatMul" => matmul::MatMul::new,
         "hearth.Softmax" => normalisation::Softmax::new,

@@ -163,7 +163,7 @@ fn a_layer_whose_weights_are_computed_stays_with_tract() {
     });
     graph.0.node.insert(0, neg.unwrap());
     let file = graph.write();
-    assert!(Source::read(&file.path).unwrap().parse_recurrent().is_none());
+    assert!(Source::read(&file.path).unwrap().parse_floats().is_none());
     assert_eq!(answers(&Network::load(&file.path).unwrap(), &items(&mut random, 2)).len(), 2);
 }
 

@@ -72,12 +72,12 @@ impl<'a> Fuser<'a> {
 
     /// The grid that a float tensor goes to next, by way of Relu and Clip alone; what lies between is gone then.
     fn end(&mut self, name: &str) -> Option<End<'a>> {
-        let (mut name, mut bounds, mut passed) = (name, (f32::NEG_INFINITY, f32::INFINITY), Vec::new());
+        let (mut name, mut within, mut passed) = (name, (f32::NEG_INFINITY, f32::INFINITY), Vec::new());
         loop {
             if let Some((index, target)) = self.view.quantized(name) {
                 let Quantized { scale, zero_point, .. } = target;
                 let on_grid = |real: f32| ((real / scale).round_ties_even() + f32::from(zero_point)).clamp(-128.0, 127.0) as i8;
-                let (low, high) = (on_grid(bounds.0), on_grid(bounds.1));
+                let (low, high) = (on_grid(within.0), on_grid(within.1));
                 if low > high {
                     return None;
                 }
@@ -86,8 +86,8 @@ impl<'a> Fuser<'a> {
                 return Some(End { target, low, high });
             }
             let (index, node) = self.view.only_taker(name)?;
-            let (low, high) = clamp(self.view, node)?;
-            bounds = (bounds.0.max(low).min(high), bounds.1.min(high).max(low));
+            let (low, high) = bounds(self.view, node)?;
+            within = (within.0.max(low).min(high), within.1.min(high).max(low));
             passed.push(index);
             name = &node.output[0];
         }
@@ -101,7 +101,7 @@ impl<'a> Fuser<'a> {
 }
 
 /// The bounds between which a Relu or Clip holds its argument.
-fn clamp(view: &View<'_>, node: &NodeProto) -> Option<(f32, f32)> {
+pub(super) fn bounds(view: &View<'_>, node: &NodeProto) -> Option<(f32, f32)> {
     match node.op_type.as_str() {
         "Relu" => Some((0.0, f32::INFINITY)),
         "Clip" => {

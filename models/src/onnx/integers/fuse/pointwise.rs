@@ -4,7 +4,7 @@
 use super::super::nodes::{Attributes as _, bytes};
 use super::super::qoperator::OF_INTEGERS;
 use super::super::view::View;
-use super::{Fuser, Table, clamp, onto};
+use super::{Fuser, Table, bounds, onto};
 use hearth_kernels::pointwise::{self, Lookup};
 use hearth_kernels::quant::Target;
 use tract_onnx::pb::NodeProto;
@@ -34,7 +34,7 @@ impl<'a> Fuser<'a> {
         let (mut name, view) = (old.input[0].as_str(), self.view);
         let maker = loop {
             let (_, maker) = view.maker(name)?;
-            match clamp(view, maker) {
+            match bounds(view, maker) {
                 Some(_) => name = &maker.input[0],
                 None => break maker,
             }
@@ -157,7 +157,7 @@ fn binary(operator: &str) -> Option<fn(f32, f32) -> f32> {
 /// A function of one number, as the ONNX operator has it.
 fn unary(view: &View<'_>, node: &NodeProto) -> Option<Box<dyn Fn(f32) -> f32>> {
     let attribute = |name: &str, default: f32| node.float(name).unwrap_or(default);
-    if let Some((low, high)) = clamp(view, node) {
+    if let Some((low, high)) = bounds(view, node) {
         return Some(Box::new(move |x| x.max(low).min(high)));
     }
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());

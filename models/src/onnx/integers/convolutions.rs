@@ -1,0 +1,105 @@
+//! Convolutions in `f32` with constant weights become `hearth.FloatConv`: the weights channels last, a batch normalisation after them folded
+//! in, a Relu or Clip a bound of the result.
+
+use super::fuse::bounds;
+use super::nodes::{Attributes as _, floats, node, replace, to_floats};
+use super::view::View;
+use std::collections::HashMap;
+use tract_onnx::pb::{GraphProto, NodeProto};
+
+/// Rewrites what can be; whether anything was.
+pub(super) fn own(graph: &mut GraphProto) -> bool {
+    let view = View::new(graph);
+    let mut others: HashMap<usize, Vec<NodeProto>> = HashMap::new();
+    for (index, old) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "Conv") {
+        let Some(mut filters) = Filters::of(&view, old) else { continue };
+        let mut last = (index, old);
+        let taken_in = |last: &(usize, &NodeProto)| view.only_taker(&last.1.output[0]);
+        if let Some(next) = taken_in(&last).filter(|(_, next)| next.op_type == "BatchNormalization")
+            && filters.normalise(&view, next.1).is_some()
+        {
+            others.insert(last.0, Vec::new());
+            last = next;
+        }
+        let mut limits = None;
+        if let Some(next) = taken_in(&last)
+            && let Some(given) = bounds(&view, next.1)
+        {
+            others.insert(last.0, Vec::new());
+            (limits, last) = (Some(given), next);
+        }
+        others.insert(last.0, vec![filters.node(old, &last.1.output[0], limits)]);
+    }
+    let any = !others.is_empty();
+    replace(graph, others);
+    any
+}
+
+/// `weights[output][tap][channel of a group]`, and a bias for each output.
+struct Filters {
+    dims: Vec<usize>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Filters {
+    fn of(view: &View<'_>, old: &NodeProto) -> Option<Filters> {
+        let constant = view.input(old, 1)?;
+        let given: Vec<usize> = constant.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
+        let plain = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
+        let [outputs, channels, kernel @ ..] = given.as_slice() else { return None };
+        if !plain || !(1..=2).contains(&kernel.len()) || given.contains(&0) {
+            return None;
+        }
+        let (weights, taps) = (to_floats(constant)?, kernel.iter().product::<usize>());
+        let bias = match old.input.get(2).filter(|name| !name.is_empty()) {
+            Some(name) => to_floats(view.constant(name)?)?,
+            None => vec![0.0; *outputs],
+        };
+        if weights.len() != outputs * channels * taps || bias.len() != *outputs {
+            return None;
+        }
+        let places = (0..*outputs).flat_map(|o| (0..taps).flat_map(move |t| (0..*channels).map(move |c| (o * channels + c) * taps + t)));
+        let weights = places.map(|place| weights[place]).collect();
+        let dims = [&[*outputs], kernel, &[*channels]].concat();
+        Some(Filters { dims, weights, bias })
+    }
+
+    /// Folds the normalisation of its results in.
+    fn normalise(&mut self, view: &View<'_>, norm: &NodeProto) -> Option<()> {
+        let [scale, offset, mean, variance] = [1, 2, 3, 4].map(|input| view.input(norm, input).and_then(to_floats));
+        let (scale, offset, mean, variance) = (scale?, offset?, mean?, variance?);
+        let epsilon = norm.float("epsilon").unwrap_or(1e-5);
+        let outputs = self.bias.len();
+        let alone = norm.output.iter().skip(1).all(String::is_empty);
+        if !alone || [&scale, &offset, &mean, &variance].iter().any(|list| list.len() != outputs) {
+            return None;
+        }
+        let depth = self.weights.len() / outputs;
+        for (output, row) in self.weights.chunks_exact_mut(depth).enumerate() {
+            let factor = scale[output] / (variance[output] + epsilon).sqrt();
+            row.iter_mut().for_each(|weight| *weight *= factor);
+            self.bias[output] = (self.bias[output] - mean[output]) * factor + offset[output];
+        }
+        Some(())
+    }
+
+    fn node(&self, old: &NodeProto, output: &str, limits: Option<(f32, f32)>) -> NodeProto {
+        let axes = self.dims.len() - 2;
+        let list = |name: &str, count: usize, value: i64| match old.ints(name) {
+            Some(given) if given.len() == count => given.to_vec(),
+            _ => vec![value; count],
+        };
+        let dims: Vec<i64> = self.dims.iter().map(|d| *d as i64).collect();
+        let (low, high) = limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        node("hearth.FloatConv", &[&old.input[0]], &[output])
+            .with_tensor("weights", floats("weights", &dims, &self.weights))
+            .with_floats("bias", &self.bias)
+            .with_float("low", low)
+            .with_float("high", high)
+            .with_int("group", old.int("group").unwrap_or(1))
+            .with_ints("strides", &list("strides", axes, 1))
+            .with_ints("dilations", &list("dilations", axes, 1))
+            .with_ints("pads", &list("pads", 2 * axes, 0))
+    }
+}

@@ -1,0 +1,130 @@
+//! Graphs of floats with convolutions: what they become, and that they answer as tract's plain graph of the file does.
+
+use super::rewrite_convolutions;
+use crate::Network;
+use crate::onnx::Source;
+use crate::onnx::testing::{Attribute, Graph, Random, floats};
+use hearth_api::tensor::Tensor;
+use hearth_kernels::Pool;
+use tract_onnx::pb::tensor_proto::DataType;
+
+/// A graph with a picture `x` of `[N, channels, 7, 9]`.
+fn picture(channels: i64) -> Graph {
+    Graph::default().input("x", DataType::Float, &[-1, channels, 7, 9]).output("y", DataType::Float, &[-1])
+}
+
+/// Constants `<name>` of these dimensions and `<name>_b`, one for each index of the first.
+fn filters(graph: Graph, random: &mut Random, name: &str, dims: &[i64]) -> Graph {
+    let count = dims.iter().product::<i64>() as usize;
+    let outputs = dims[0] as usize;
+    graph.constant(floats(name, dims, &random.floats(count))).constant(floats(&format!("{name}_b"), &dims[..1], &random.floats(outputs)))
+}
+
+/// Constants `n_s`, `n_o`, `n_m` and `n_v` of a batch normalisation.
+fn normalisation(graph: Graph, random: &mut Random, channels: usize) -> Graph {
+    let positive: Vec<f32> = random.floats(channels).iter().map(|v| v.abs() + 0.3).collect();
+    let graph = ["n_s", "n_o", "n_m"].iter().fold(graph, |g, name| g.constant(floats(name, &[channels as i64], &random.floats(channels))));
+    graph.constant(floats("n_v", &[channels as i64], &positive))
+}
+
+/// The operators of the graph as it becomes, without changes of layout.
+fn operators(graph: &Graph) -> Vec<String> {
+    let file = graph.clone().write();
+    let mut proto = Source::read(&file.path).unwrap().proto;
+    let graph = proto.graph.as_mut().unwrap();
+    rewrite_convolutions(graph);
+    let names = graph.node.iter().map(|node| node.op_type.trim_start_matches("hearth.").to_owned());
+    names.filter(|name| !name.starts_with("Channels")).collect()
+}
+
+/// Holds the answers against those of the file's own graph, three at once and alone.
+fn answers_alike(graph: &Graph, shape: &[usize]) {
+    let file = graph.clone().write();
+    let source = Source::read(&file.path).unwrap();
+    let network = Network::load(&file.path).unwrap();
+    let reference = network.reference(&source).unwrap();
+    let mut random = Random(7);
+    let count = shape.iter().product();
+    let requests: Vec<Vec<Tensor>> = (0..3).map(|_| vec![Tensor::from_f32("x", [&[1], shape].concat(), &random.floats(count))]).collect();
+    let pool = Pool::new(1);
+    let run = |network: &Network, requests: Vec<Vec<Tensor>>| -> Vec<Tensor> {
+        network.run(requests, 1, &pool, &mut || ()).into_iter().map(|answer| answer.unwrap().remove(0)).collect()
+    };
+    let expected = run(&reference, requests.clone());
+    let together = run(&network, requests.clone());
+    let alone: Vec<Tensor> = requests.into_iter().flat_map(|request| run(&network, vec![request])).collect();
+    assert_eq!(together, alone);
+    for (answer, expected) in together.iter().zip(&expected) {
+        assert_eq!(answer.shape, expected.shape);
+        let values = |tensor: &Tensor| -> Vec<f32> { tensor.data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect() };
+        for (a, b) in values(answer).iter().zip(values(expected)) {
+            assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a} for {b}");
+        }
+    }
+}
+
+fn pads() -> (&'static str, Attribute) {
+    ("pads", Attribute::Ints(vec![1, 1, 1, 1]))
+}
+
+#[test]
+fn a_convolution_takes_its_normalisation_and_its_relu_in() {
+    let random = &mut Random(1);
+    for (dims, group) in [([8, 6, 3, 3], 1), ([6, 1, 3, 3], 6), ([20, 3, 3, 3], 2), ([18, 1, 2, 3], 6)] {
+        let graph = normalisation(filters(picture(6), random, "w", &dims), random, dims[0] as usize);
+        let attributes = vec![pads(), ("group", Attribute::Int(group)), ("strides", Attribute::Ints(vec![2, 1]))];
+        let graph = graph.node_with("Conv x w w_b -> c", attributes).node("BatchNormalization c n_s n_o n_m n_v -> n").node("Relu n -> y");
+        assert_eq!(operators(&graph), ["FloatConv"], "{dims:?}");
+        answers_alike(&graph, &[6, 7, 9]);
+    }
+}
+
+#[test]
+fn what_others_take_too_is_not_taken_in() {
+    let random = &mut Random(2);
+    let graph = filters(picture(6), random, "w", &[6, 6, 1, 1]);
+    let graph = graph.node("Conv x w w_b -> c").node("Relu c -> r").node("Add r c -> y");
+    assert_eq!(operators(&graph), ["FloatConv", "Relu", "Add"]);
+    answers_alike(&graph, &[6, 7, 9]);
+}
+
+#[test]
+fn a_residual_block_stays_in_one_layout() {
+    let random = &mut Random(3);
+    let graph = filters(filters(picture(6), random, "w", &[6, 6, 3, 3]), random, "v", &[6, 6, 3, 3]);
+    let graph = graph
+        .constant(floats("low", &[], &[0.0]))
+        .constant(floats("high", &[], &[6.0]))
+        .node_with("Conv x w w_b -> a", vec![pads()])
+        .node("Clip a low high -> b")
+        .node_with("Conv b v v_b -> c", vec![pads()])
+        .node("Add c b -> d")
+        .node("Sigmoid d -> e")
+        .node("Mul d e -> f")
+        .node("GlobalAveragePool f -> y");
+    let file = graph.clone().write();
+    let mut proto = Source::read(&file.path).unwrap().proto;
+    let rewritten = proto.graph.as_mut().unwrap();
+    assert!(rewrite_convolutions(rewritten));
+    let changes = rewritten.node.iter().filter(|node| node.op_type.starts_with("hearth.Channels")).count();
+    assert_eq!((operators(&graph).len(), changes), (6, 2), "in at the front, out before the mean");
+    answers_alike(&graph, &[6, 7, 9]);
+}
+
+#[test]
+fn a_sequence_is_a_picture_of_height_one() {
+    let graph = Graph::default().input("x", DataType::Float, &[-1, 5, 40]).output("y", DataType::Float, &[-1]);
+    let graph = filters(graph, &mut Random(4), "w", &[7, 5, 4]);
+    let attributes =
+        vec![("strides", Attribute::Ints(vec![3])), ("dilations", Attribute::Ints(vec![2])), ("pads", Attribute::Ints(vec![2, 3]))];
+    let graph = graph.node_with("Conv x w -> y", attributes);
+    assert_eq!(operators(&graph), ["FloatConv"]);
+    answers_alike(&graph, &[5, 40]);
+}
+
+#[test]
+fn filters_that_are_computed_stay_tracts() {
+    let graph = picture(6).constant(floats("w", &[6, 6, 1, 1], &Random(5).floats(36))).node("Mul w w -> v").node("Conv x v -> y");
+    assert_eq!(operators(&graph), ["Mul", "Conv"]);
+    answers_alike(&graph, &[6, 7, 9]);
+}

@@ -1,0 +1,83 @@
+//! Convolution in `f32` of pictures and sequences, channels last; where each channel has a filter of its own, depthwise.
+
+use super::pooling::Sliding;
+use super::{Compute, dims, pair, picture, with_memory};
+use crate::onnx::integers::nodes::{Attributes as _, to_floats};
+use hearth_kernels::InstructionSet;
+use hearth_kernels::convolution::Shape;
+use hearth_kernels::float::{Convolution, Depthwise};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::internal::*;
+
+/// Of pictures of `f32`, its results held within bounds.
+#[derive(Debug)]
+pub(super) struct FloatConv {
+    weights: Weights,
+    sliding: Sliding,
+    shape: Shape,
+    limits: [f32; 2],
+}
+
+#[derive(Debug)]
+enum Weights {
+    Dense(Convolution),
+    Depthwise(Depthwise),
+}
+
+impl FloatConv {
+    pub(super) fn new(node: &NodeProto) -> TractResult<FloatConv> {
+        let given = dims(node, "weights");
+        let [outputs, kernel @ .., part] = given.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
+        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
+        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
+        let shape = Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let constant = node.get("weights").and_then(|a| a.t.as_ref()).and_then(to_floats).context("filters without weights")?;
+        let bias = node.get("bias").map(|a| a.floats.as_slice()).unwrap_or_default();
+        let set = InstructionSet::best();
+        let weights = if groups == shape.channels && groups == shape.outputs && groups > 1 {
+            let taps: usize = shape.kernel.iter().product();
+            let by_tap: Vec<f32> = (0..taps * groups).map(|i| constant[i % groups * taps + i / groups]).collect();
+            Weights::Depthwise(Depthwise::pack(set, groups, &by_tap, bias))
+        } else {
+            Weights::Dense(Convolution::pack(set, shape, &constant, bias))
+        };
+        let limits = [node.float("low").unwrap_or(f32::NEG_INFINITY), node.float("high").unwrap_or(f32::INFINITY)];
+        Ok(FloatConv { weights, sliding: Sliding::new(node, &shape.kernel)?, shape, limits })
+    }
+}
+
+impl Compute for FloatConv {
+    fn name(&self) -> &'static str {
+        match self.weights {
+            Weights::Dense(_) => "FloatConv",
+            Weights::Depthwise(_) => "FloatDepthwiseConv",
+        }
+    }
+
+    fn output(&self, datum_type: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        ensure!(datum_type == DatumType::F32, "a convolution of {datum_type:?}");
+        Ok((datum_type, self.sliding.convolved(shapes[0], self.shape.channels, self.shape.outputs)?))
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let [batch, height, width, _] = picture(inputs[0].shape(), 1)?;
+        let windows = self.sliding.windows([height, width])?;
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
+        let mut plain = output.try_as_plain_ram_mut()?;
+        let out = plain.as_slice_mut::<f32>()?;
+        match &self.weights {
+            Weights::Dense(weights) => {
+                with_memory(|memory| weights.run(&windows, x, 0..batch * windows.count(), self.limits, out, &mut memory.values));
+            }
+            Weights::Depthwise(weights) => weights.run(&windows, x, 0..batch * windows.output()[0], self.limits, out),
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        match &self.weights {
+            Weights::Dense(weights) => weights.bytes() as u64,
+            Weights::Depthwise(weights) => weights.bytes() as u64,
+        }
+    }
+}
