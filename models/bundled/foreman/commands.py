@@ -24,7 +24,9 @@ MARK = "\x01"
 RESERVED = 8
 """One slot value in so many is kept out of training, by its checksum."""
 
-KNOWN = {*say.ROOMS, *say.FIRST_NAMES, *say.ITEMS, *say.MATERIALS, *say.MUSIC, *say.REASONS, *say.FAULTS}
+QUARTERS = {f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 15, 30, 45)}
+
+KNOWN = {*QUARTERS, *say.ROOMS, *say.FIRST_NAMES, *say.ITEMS, *say.MATERIALS, *say.MUSIC, *say.REASONS, *say.FAULTS}
 
 MORE = {
     "set_alarm": 2.5,
@@ -431,7 +433,8 @@ class Maker:
         if rng.random() < 0.15:
             for _ in range(rng.choice([1, 1, 2])):
                 i = rng.randrange(len(said) + 1)
-                if i == len(said) or not said[i].startswith(MARK) or i == 0 or not said[i - 1].startswith(MARK):
+                # Not beside a name, of which nobody could tell it.
+                if not any(word.startswith(MARK) for word in said[max(0, i - 1) : i + 1]):
                     said = said[:i] + rng.choice(say.FILLERS).split() + said[i:]
         if rng.random() < 0.05:
             i = rng.randrange(len(said))

@@ -225,7 +225,7 @@ INTENTS = {
             "!cancel the timer", "!cancel the {name} timer", "!(stop|delete|remove|clear) the {name} timer",
             "!(stop|delete|remove|clear) the timer", "!turn off the {name} timer", "!cancel the timer for the {name}",
             "forget the {name} timer", "no more timer", "i do not need the {name} timer", "i do not need the timer any more",
-            "{name} timer off", "!cancel my {name} timer", "!get rid of the {name} timer", "!(drop|end) the {name} timer",
+            "{name} timer off", "!cancel my {name} timer", "!get rid of the {name} timer", "!(drop|end) the {name} timer", "!drop the timer",
             "!(stop|clear) the timer for the {name}", "forget the timer for the {name}",
         ],
         "held": [
@@ -240,7 +240,7 @@ INTENTS = {
             "forget the {time} alarm", "no more alarm", "i do not need the alarm at {time}", "i do not need the alarm any more",
             "{name} alarm off", "!cancel my {name} alarm", "!cancel the {name} alarm", "!cancel the alarm for {day}",
             "!get rid of the {time} alarm", "!(drop|end) the {name} alarm", "the alarm at {time} can go", "!remove the {name} alarm",
-            "!remove the alarm {day} at {time}",
+            "!remove the alarm {day} at {time}", "forget the alarm {day}",
         ],
         "held": [
             "!(stop|clear) the {time} alarm", "forget the alarm at {time}",
@@ -256,7 +256,7 @@ INTENTS = {
             "{q} of {dp}", "!show [me] the {q} {p}", "i need the {q} (of|on) {dp}", "do you know the {q} {p}", "!measure the {q} {p}",
             "{p} what is the {q}", "{dp} {q}", "how much {q} (is there|do we have) {p}", "!get me the {q} (sensor|reading) {p}",
             "what {q} do we have {p}", "what does the {q} sensor (say|read|show) {p}", "!look up the {q} {p}", "how is the {q} {p}",
-            "!find out the {q} of {dp}",
+            "!find out the {q} of {dp}", "{p} how is the {q}",
         ],
         "held": [
             "!let me know the {q} (of|on) {dp}", "i want to know the {q} {p}", "{p} how high is the {q}", "!report the {q} {p}",
@@ -270,7 +270,8 @@ INTENTS = {
             "!(tell|give) me the (status|state) of {dp}", "!show [me] the (status|state) of {dp}", "what is {dp} doing", "{dp} status",
             "!check (if|whether) {dp} is (running|on|open|working)", "did {dp} stop", "is {d} {p} (running|on|off|open|closed|working)",
             "!tell me (if|whether) {dp} is (running|off|closed|ready)", "how is {dp}", "is {dp} still (running|on|open)",
-            "i want to know the (status|state) of {dp}", "!look up the (status|state) of {dp}", "what about the status of {dp}",
+            "i want to know the (status|state) of {dp}", "!look up the (status|state) of {dp}", "what about the status of {dp}", "!tell me how {dp} is doing",
+            "!let me know the (status|state) of {dp}", "do you know the (status|state) of {dp}",
             "!find out (if|whether) {dp} is (running|working)",
         ],
         "held": [
@@ -286,7 +287,7 @@ INTENTS = {
             "what is the (count|number) of {item} {p}", "how many {item} did we make {p}", "!check how many {item} we have",
             "i need a count of the {item} {p}", "count of {item} {p}", "{p} how many {item} are there", "!do a count of the {item} {p}",
             "i want to know how many {item} we have", "!find out how many {item} there are {p}",
-            "!add up the {item} {p}", "what number of {item} are there {p}",
+            "!add up the {item} {p}", "what number of {item} are there {p}", "what amount of {item} do we have {p}",
         ],
         "held": [
             "!let me know how many {item} are {p}", "i need the number of {item} {p}", "what number of {item} (is|do we have) {p}",
@@ -318,7 +319,7 @@ INTENTS = {
             "!place an order for {V} of {material}", "!place an order for {n} {item}", "!reorder {material}", "!order {material}",
             "!reorder {n} {item}", "!order {V} of {material} for {pn}", "we are running low on {material} (get|buy) {V}",
             "i want {n} {item} delivered", "!have {V} of {material} delivered", "we could use {V} of {material}",
-            "!add {n} {item} to the order [list]",
+            "!add {n} {item} to the order [list]", "!add {V} of {material} to the list",
         ],
         "held": [
             "!make an order for {V} of {material}", "!add {V} of {material} to the order [list]", "!get [us] {n} {item}",
@@ -359,6 +360,7 @@ INTENTS = {
             "!make a log entry {dp} {note}", "log entry for {dp} {note}", "!record that {person} {note} on {dp}",
             "!note in the log [that] {person} {note} on {dp}", "for the log i {note} on {dp}",
             "!enter in the log [that] we {note} on {dp}", "!log on {dp} that {person} {note}", "!record that i {note} on {dp}",
+            "!enter in the log [that] {person} {note} on {dp}",
         ],
         "held": [
             "!add a log entry for {dp} {note}", "!record that we {note} on {dp}",

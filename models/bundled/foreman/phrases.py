@@ -229,5 +229,8 @@ AFTER = [
     "will you",
     "ok",
     "at once",
+    "as soon as possible",
+    "when you get a chance",
+    "when you have time",
 ]
 AFTER_HELD = ["thank you now", "as soon as you can", "when you can"]

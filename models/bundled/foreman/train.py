@@ -23,7 +23,7 @@ from commands import Maker
 from llama import Llama, Shape
 
 SEED = 20264
-STEPS, BATCH, RATE = 10800, 32, 0.01
+STEPS, BATCH, RATE = 15000, 32, 0.01
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
