@@ -150,10 +150,10 @@ fn block<const FUSED: bool, const P: usize>(
     for tap in taps {
         let Some(at) = windows.position(1, column, tap.column) else { continue };
         let weights = lanes(tap.weights, first);
-        for p in 0..P {
+        for (p, sums) in sums.iter_mut().enumerate() {
             let values = lanes(tap.line, (at + p * windows.strides[1]) * channels + first);
-            for lane in 0..LANES {
-                sums[p][lane] = multiply_add::<FUSED>(values[lane], weights[lane], sums[p][lane]);
+            for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
+                *sum = multiply_add::<FUSED>(value, weight, *sum);
             }
         }
     }
