@@ -36,6 +36,20 @@ impl Shape {
         assert!(channels.min(outputs).min(kernel[0]).min(kernel[1]).min(groups) > 0, "convolution: no size of 0 in {self:?}");
         assert!(channels.is_multiple_of(groups) && outputs.is_multiple_of(groups), "convolution: channels and outputs in whole groups");
     }
+
+    /// Checks what a convolution is given: the length of a batch of pictures, some pixels of the output, counted over all of them, and
+    /// the length of what they are written to.
+    ///
+    /// # Panics
+    /// If the windows have another kernel, if the input is not whole pictures, or has not these pixels, or `out` not as many values.
+    pub(crate) fn check_run(&self, windows: &Windows, input: usize, pixels: &Range<usize>, out: usize) {
+        assert_eq!(windows.kernel, self.kernel, "convolution: windows as large as the kernel");
+        let picture = windows.input[0] * windows.input[1] * self.channels;
+        assert!(input.is_multiple_of(picture), "convolution: the input is whole pictures");
+        let most = input / picture * windows.count();
+        assert!(pixels.start <= pixels.end && pixels.end <= most, "convolution: no pixels {pixels:?} in {most}");
+        assert_eq!(out, pixels.len() * self.outputs, "convolution: an output has as many values as its pixels");
+    }
 }
 
 /// The weights of a convolution, packed once for pictures of any size.
@@ -107,12 +121,7 @@ impl Convolution {
         scratch: &mut Scratch,
     ) {
         let Shape { channels, outputs, kernel, groups } = self.shape;
-        assert_eq!(windows.kernel, kernel, "convolution: windows as large as the kernel");
-        let picture = windows.input[0] * windows.input[1] * channels;
-        assert!(input.len().is_multiple_of(picture), "convolution: the input is whole pictures");
-        let most = input.len() / picture * windows.count();
-        assert!(pixels.start <= pixels.end && pixels.end <= most, "convolution: no pixels {pixels:?} in {most}");
-        assert_eq!(out.len(), pixels.len() * outputs, "convolution: an output has as many values as its pixels");
+        self.shape.check_run(windows, input.len(), &pixels, out.len());
         if out.is_empty() {
             return;
         }

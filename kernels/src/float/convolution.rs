@@ -4,8 +4,9 @@
 //!
 //! A result is the product's: one chain of multiply-adds from the bias on, over the taps in order, padding included.
 
-use super::{Finish, Matrix, ROWS, Weights, limit, multiply};
+use super::{Finish, Matrix, ROWS, Weights, hold, multiply};
 use crate::convolution::Shape;
+use crate::loops::{self, Loop};
 use crate::{InstructionSet, Windows};
 use std::ops::Range;
 
@@ -35,11 +36,6 @@ impl Convolution {
         Convolution { shape, groups, bias: bias.to_vec() }
     }
 
-    /// What it was packed as.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-
     /// Memory that the weights take.
     pub fn bytes(&self) -> usize {
         self.groups.iter().map(Weights::bytes).sum()
@@ -51,13 +47,8 @@ impl Convolution {
     /// # Panics
     /// If the windows have another kernel, if the input is not whole pictures, or has not these pixels, or `out` not as many values.
     pub fn run(&self, windows: &Windows, input: &[f32], pixels: Range<usize>, limits: [f32; 2], out: &mut [f32], scratch: &mut Vec<f32>) {
-        let Shape { channels, outputs, kernel, groups } = self.shape;
-        assert_eq!(windows.kernel, kernel, "convolution: windows as large as the kernel");
-        let picture = windows.input[0] * windows.input[1] * channels;
-        assert!(input.len().is_multiple_of(picture), "convolution: the input is whole pictures");
-        let most = input.len() / picture * windows.count();
-        assert!(pixels.start <= pixels.end && pixels.end <= most, "convolution: no pixels {pixels:?} in {most}");
-        assert_eq!(out.len(), pixels.len() * outputs, "convolution: an output has as many values as its pixels");
+        let Shape { channels, outputs, groups, .. } = self.shape;
+        self.shape.check_run(windows, input.len(), &pixels, out.len());
         let (depth, part) = (self.shape.depth(), outputs / groups);
         let block = if windows.are_pixels() { ROWS } else { (GATHERED / depth).clamp(8, ROWS) };
         let bias = |group: usize| if self.bias.is_empty() { &[][..] } else { &self.bias[group * part..(group + 1) * part] };
@@ -74,51 +65,48 @@ impl Convolution {
                 let finish = Finish { bias: bias(group), accumulate: false };
                 multiply(weights, 0..part, &rows, &finish, &mut out[group * part..], outputs);
             }
-            limit(self.groups[0].set(), limits, out);
+            // While the cache holds them.
+            loops::run(self.groups[0].set(), Hold { limits, out });
         }
     }
 
     /// Puts the taps of some pixels into `rows`, those of one group.
     fn gather(&self, windows: &Windows, input: &[f32], pixels: Range<usize>, group: usize, rows: &mut Vec<f32>) {
-        let Windows { input: [height, width], output: [lines, columns], kernel, strides, dilations, pads_begin, .. } = *windows;
+        let Windows { input: [height, width], output: [_, columns], kernel, strides, dilations, pads_begin, .. } = *windows;
         let channels = self.shape.channels;
         let of_group = channels / self.shape.groups;
-        // Neighbouring taps are neighbouring memory.
+        // Where neighbouring taps are neighbouring memory, the windows that lie on the picture with all their taps.
         let joined = dilations[1] == 1 && self.shape.groups == 1;
+        let inner = [0, 1].map(|axis| if joined { windows.inner(axis) } else { 0..0 });
         rows.clear();
         for pixel in pixels {
-            let (picture, pixel) = (pixel / (lines * columns), pixel % (lines * columns));
+            let (picture, pixel) = (pixel / windows.count(), pixel % windows.count());
             let (line, column) = (pixel / columns, pixel % columns);
             let picture = &input[picture * height * width * channels..][..height * width * channels];
-            // Above or left of the picture these wrap, and are beyond its end then.
-            let top = (line * strides[0]).wrapping_sub(pads_begin[0]);
-            let left = (column * strides[1]).wrapping_sub(pads_begin[1]);
-            for tap in 0..kernel[0] {
-                let y = top.wrapping_add(tap * dilations[0]);
-                if y >= height {
-                    rows.resize(rows.len() + kernel[1] * of_group, 0.0);
-                    continue;
+            if inner[0].contains(&line) && inner[1].contains(&column) {
+                let (top, left) = (line * strides[0] - pads_begin[0], column * strides[1] - pads_begin[1]);
+                for tap in 0..kernel[0] {
+                    let first = (top + tap * dilations[0]) * width + left;
+                    rows.extend_from_slice(&picture[first * channels..][..kernel[1] * channels]);
                 }
-                let line = &picture[y * width * channels..][..width * channels];
-                if joined {
-                    let before = if left < width { 0 } else { left.wrapping_neg().min(kernel[1]) };
-                    let start = left.wrapping_add(before);
-                    let inside = width.saturating_sub(start).min(kernel[1] - before);
-                    rows.resize(rows.len() + before * channels, 0.0);
-                    if inside > 0 {
-                        rows.extend_from_slice(&line[start * channels..][..inside * channels]);
-                    }
-                    rows.resize(rows.len() + (kernel[1] - before - inside) * channels, 0.0);
-                    continue;
-                }
-                for tap in 0..kernel[1] {
-                    let x = left.wrapping_add(tap * dilations[1]);
-                    match line.get(x.wrapping_mul(channels).wrapping_add(group * of_group)..).filter(|_| x < width) {
-                        Some(taps) => rows.extend_from_slice(&taps[..of_group]),
-                        None => rows.resize(rows.len() + of_group, 0.0),
-                    }
-                }
+                continue;
             }
+            windows.window(line, column, |tap| match tap {
+                Some(at) => rows.extend_from_slice(&picture[at * channels + group * of_group..][..of_group]),
+                None => rows.resize(rows.len() + of_group, 0.0),
+            });
         }
+    }
+}
+
+struct Hold<'a> {
+    limits: [f32; 2],
+    out: &'a mut [f32],
+}
+
+impl Loop for Hold<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        hold(self.limits, self.out);
     }
 }

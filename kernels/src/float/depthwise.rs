@@ -2,7 +2,7 @@
 //!
 //! A result is one chain of multiply-adds from the bias on, over the taps in order, those outside the picture left out.
 
-use super::limit;
+use super::hold;
 use crate::loops::{self, Loop};
 use crate::pointwise::multiply_add;
 use crate::{InstructionSet, Windows};
@@ -47,8 +47,7 @@ impl Depthwise {
     pub fn run(&self, windows: &Windows, input: &[f32], rows: Range<usize>, limits: [f32; 2], out: &mut [f32]) {
         windows.check("depthwise", self.channels, input.len(), &rows, out.len());
         assert_eq!(windows.taps() * self.bias.len(), self.weights.len(), "depthwise: a weight for each tap");
-        loops::run(self.set, Rows { weights: self, windows, input, rows, out: &mut *out });
-        limit(self.set, limits, out);
+        loops::run(self.set, Rows { weights: self, windows, input, rows, limits, out });
     }
 }
 
@@ -57,6 +56,7 @@ struct Rows<'a> {
     windows: &'a Windows,
     input: &'a [f32],
     rows: Range<usize>,
+    limits: [f32; 2],
     out: &'a mut [f32],
 }
 
@@ -71,7 +71,7 @@ struct Tap<'a> {
 impl Loop for Rows<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Rows { weights: Depthwise { channels, weights, bias, .. }, windows, input, rows, out } = self;
+        let Rows { weights: Depthwise { channels, weights, bias, .. }, windows, input, rows, limits, out } = self;
         let channels = *channels;
         let ([height, line], [lines, columns]) = ([windows.input[0], windows.input[1] * channels], windows.output);
         let inner = windows.inner(1);
@@ -97,6 +97,7 @@ impl Loop for Rows<'_> {
                     column += 1;
                 }
             }
+            hold(limits, out);
         }
     }
 }

@@ -31,7 +31,6 @@ pub use weights::Weights;
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
-use crate::loops::{self, Loop};
 use std::ops::Range;
 
 /// Outputs at a multiple of which the work of [`multiply`] may be divided.
@@ -108,22 +107,14 @@ fn check_finish(finish: &Finish<'_>, outputs: usize) {
 }
 
 /// Holds values within bounds; what is no number stays so.
-fn limit(set: InstructionSet, [low, high]: [f32; 2], values: &mut [f32]) {
-    struct Limit<'a>(f32, f32, &'a mut [f32]);
-
-    impl Loop for Limit<'_> {
-        #[inline(always)]
-        fn run<const FUSED: bool>(self) {
-            let Limit(low, high, values) = self;
-            for value in values {
-                let raised = if *value < low { low } else { *value };
-                *value = if raised > high { high } else { raised };
-            }
-        }
+#[inline(always)]
+fn hold([low, high]: [f32; 2], values: &mut [f32]) {
+    if low == f32::NEG_INFINITY && high == f32::INFINITY {
+        return;
     }
-
-    if low > f32::NEG_INFINITY || high < f32::INFINITY {
-        loops::run(set, Limit(low, high, values));
+    for value in values {
+        let raised = if *value < low { low } else { *value };
+        *value = if raised > high { high } else { raised };
     }
 }
 
