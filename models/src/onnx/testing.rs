@@ -1,5 +1,8 @@
 //! Small ONNX files, written by tests.
 
+use crate::Network;
+use hearth_api::tensor::Tensor;
+use hearth_kernels::Pool;
 use prost::Message;
 use std::path::PathBuf;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -123,6 +126,19 @@ pub(crate) fn write_bytes(bytes: &[u8]) -> OnnxFile {
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, bytes).unwrap();
     OnnxFile { folder, path }
+}
+
+/// The first output of each request by a network and by its reference. The network's is the same alone and among others.
+pub(crate) fn beside(network: &Network, reference: &Network, requests: Vec<Vec<Tensor>>) -> Vec<(Tensor, Tensor)> {
+    let pool = Pool::new(1);
+    let run = |network: &Network, requests: Vec<Vec<Tensor>>| -> Vec<Tensor> {
+        network.run(requests, 1, &pool, &mut || ()).into_iter().map(|answer| answer.unwrap().remove(0)).collect()
+    };
+    let expected = run(reference, requests.clone());
+    let together = run(network, requests.clone());
+    let alone: Vec<Tensor> = requests.into_iter().flat_map(|request| run(network, vec![request])).collect();
+    assert_eq!(together, alone);
+    together.into_iter().zip(expected).collect()
 }
 
 /// A generator of test data: the same everywhere.

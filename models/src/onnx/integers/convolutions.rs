@@ -2,7 +2,7 @@
 //! in, a Relu or Clip a bound of the result.
 
 use super::fuse::bounds;
-use super::nodes::{Attributes as _, floats, node, replace, to_floats};
+use super::nodes::{Attributes as _, floats, moving_as, node, replace, to_floats};
 use super::view::View;
 use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto};
@@ -13,22 +13,21 @@ pub(super) fn own(graph: &mut GraphProto) -> bool {
     let mut others: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (index, old) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "Conv") {
         let Some(mut filters) = Filters::of(&view, old) else { continue };
-        let mut last = (index, old);
-        let taken_in = |last: &(usize, &NodeProto)| view.only_taker(&last.1.output[0]);
-        if let Some(next) = taken_in(&last).filter(|(_, next)| next.op_type == "BatchNormalization")
+        let (mut last, mut taken_in, mut limits) = ((index, old), Vec::new(), None);
+        if let Some(next) = view.only_taker(&last.1.output[0]).filter(|(_, next)| next.op_type == "BatchNormalization")
             && filters.normalise(&view, next.1).is_some()
         {
-            others.insert(last.0, Vec::new());
-            last = next;
+            taken_in.push(std::mem::replace(&mut last, next).0);
         }
-        let mut limits = None;
-        if let Some(next) = taken_in(&last)
+        if let Some(next) = view.only_taker(&last.1.output[0])
             && let Some(given) = bounds(&view, next.1)
         {
-            others.insert(last.0, Vec::new());
-            (limits, last) = (Some(given), next);
+            taken_in.push(std::mem::replace(&mut last, next).0);
+            limits = Some(given);
         }
-        others.insert(last.0, vec![filters.node(old, &last.1.output[0], limits)]);
+        let Some(new) = filters.node(old, &last.1.output[0], limits) else { continue };
+        others.extend(taken_in.into_iter().map(|index| (index, Vec::new())));
+        others.insert(last.0, vec![new]);
     }
     let any = !others.is_empty();
     replace(graph, others);
@@ -46,9 +45,8 @@ impl Filters {
     fn of(view: &View<'_>, old: &NodeProto) -> Option<Filters> {
         let constant = view.input(old, 1)?;
         let given: Vec<usize> = constant.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<_>>()?;
-        let plain = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
         let [outputs, channels, kernel @ ..] = given.as_slice() else { return None };
-        if !plain || !(1..=2).contains(&kernel.len()) || given.contains(&0) {
+        if !(1..=2).contains(&kernel.len()) || given.contains(&0) {
             return None;
         }
         let (weights, taps) = (to_floats(constant)?, kernel.iter().product::<usize>());
@@ -84,22 +82,14 @@ impl Filters {
         Some(())
     }
 
-    fn node(&self, old: &NodeProto, output: &str, limits: Option<(f32, f32)>) -> NodeProto {
-        let axes = self.dims.len() - 2;
-        let list = |name: &str, count: usize, value: i64| match old.ints(name) {
-            Some(given) if given.len() == count => given.to_vec(),
-            _ => vec![value; count],
-        };
+    fn node(&self, old: &NodeProto, output: &str, limits: Option<(f32, f32)>) -> Option<NodeProto> {
         let dims: Vec<i64> = self.dims.iter().map(|d| *d as i64).collect();
         let (low, high) = limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        node("hearth.FloatConv", &[&old.input[0]], &[output])
+        let new = node("hearth.FloatConv", &[&old.input[0]], &[output])
             .with_tensor("weights", floats("weights", &dims, &self.weights))
             .with_floats("bias", &self.bias)
             .with_float("low", low)
-            .with_float("high", high)
-            .with_int("group", old.int("group").unwrap_or(1))
-            .with_ints("strides", &list("strides", axes, 1))
-            .with_ints("dilations", &list("dilations", axes, 1))
-            .with_ints("pads", &list("pads", 2 * axes, 0))
+            .with_float("high", high);
+        moving_as(old, self.dims.len() - 2, new)
     }
 }

@@ -1,11 +1,10 @@
-//! Graphs of floats with convolutions: what they become, and that they answer as tract's plain graph of the file does.
+//! Graphs of floats with convolutions: what they become, and that they answer as the file's own graph does.
 
 use super::rewrite_convolutions;
 use crate::Network;
 use crate::onnx::Source;
-use crate::onnx::testing::{Attribute, Graph, Random, floats};
+use crate::onnx::testing::{Attribute, Graph, Random, beside, floats};
 use hearth_api::tensor::Tensor;
-use hearth_kernels::Pool;
 use tract_onnx::pb::tensor_proto::DataType;
 
 /// A graph with a picture `x` of `[N, channels, 7, 9]`.
@@ -46,15 +45,7 @@ fn answers_alike(graph: &Graph, shape: &[usize]) {
     let mut random = Random(7);
     let count = shape.iter().product();
     let requests: Vec<Vec<Tensor>> = (0..3).map(|_| vec![Tensor::from_f32("x", [&[1], shape].concat(), &random.floats(count))]).collect();
-    let pool = Pool::new(1);
-    let run = |network: &Network, requests: Vec<Vec<Tensor>>| -> Vec<Tensor> {
-        network.run(requests, 1, &pool, &mut || ()).into_iter().map(|answer| answer.unwrap().remove(0)).collect()
-    };
-    let expected = run(&reference, requests.clone());
-    let together = run(&network, requests.clone());
-    let alone: Vec<Tensor> = requests.into_iter().flat_map(|request| run(&network, vec![request])).collect();
-    assert_eq!(together, alone);
-    for (answer, expected) in together.iter().zip(&expected) {
+    for (answer, expected) in &beside(&network, &reference, requests) {
         assert_eq!(answer.shape, expected.shape);
         let values = |tensor: &Tensor| -> Vec<f32> { tensor.data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect() };
         for (a, b) in values(answer).iter().zip(values(expected)) {

@@ -21,6 +21,21 @@ pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodePro
     }
 }
 
+/// `new` with the attributes of `old` that say how its filters move over so many axes; none if those are to be worked out (`auto_pad`).
+pub(super) fn moving_as(old: &NodeProto, axes: usize, new: NodeProto) -> Option<NodeProto> {
+    let list = |name: &str, count: usize, value: i64| match old.ints(name) {
+        Some(given) if given.len() == count => given.to_vec(),
+        _ => vec![value; count],
+    };
+    let given = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
+    given.then(|| {
+        new.with_int("group", old.int("group").unwrap_or(1))
+            .with_ints("strides", &list("strides", axes, 1))
+            .with_ints("dilations", &list("dilations", axes, 1))
+            .with_ints("pads", &list("pads", 2 * axes, 0))
+    })
+}
+
 /// Puts others in the place of some nodes of a graph, by their index; of an empty list the node goes.
 pub(super) fn replace(graph: &mut GraphProto, mut others: HashMap<usize, Vec<NodeProto>>) {
     let old = mem::take(&mut graph.node).into_iter().enumerate();

@@ -3,7 +3,7 @@
 use super::rewrite;
 use crate::Network;
 use crate::onnx::Source;
-use crate::onnx::testing::{Attribute, Graph, Random, floats, ints, tensor};
+use crate::onnx::testing::{Attribute, Graph, Random, beside, floats, ints, tensor};
 use hearth_api::tensor::{Datatype, Tensor};
 use hearth_kernels::Pool;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -63,15 +63,7 @@ pub(super) fn answers_alike(graph: &Graph, shape: &[usize], tolerance: f32) {
     let count = shape.iter().product();
     let input = |values: Vec<f32>| vec![Tensor::from_f32("x", [&[1], shape].concat(), &values)];
     let requests: Vec<Vec<Tensor>> = (0..3).map(|_| input(random.floats(count).iter().map(|v| v * 1.5).collect())).collect();
-    let pool = Pool::new(1);
-    let run = |network: &Network, requests: Vec<Vec<Tensor>>| -> Vec<Tensor> {
-        network.run(requests, 1, &pool, &mut || ()).into_iter().map(|answer| answer.unwrap().remove(0)).collect()
-    };
-    let expected = run(&reference, requests.clone());
-    let together = run(&network, requests.clone());
-    let alone: Vec<Tensor> = requests.into_iter().flat_map(|request| run(&network, vec![request])).collect();
-    assert_eq!(together, alone);
-    for (answer, expected) in together.iter().zip(&expected) {
+    for (answer, expected) in &beside(&network, &reference, requests) {
         assert_eq!((answer.datatype, &answer.shape), (expected.datatype, &expected.shape));
         let most = values(answer).iter().zip(values(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(most <= tolerance, "{most} apart: {:?} {:?}", values(answer), values(expected));

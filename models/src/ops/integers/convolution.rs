@@ -18,6 +18,26 @@ pub(super) struct Filters {
     shape: Shape,
 }
 
+/// What the weights of a node say about it: `[output][kernel][channels of a group]`.
+pub(super) fn shape_of(node: &NodeProto) -> TractResult<Shape> {
+    let given = dims(node, "weights");
+    let [outputs, kernel @ .., part] = given.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
+    let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
+    ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
+    Ok(Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups })
+}
+
+/// Whether each channel has a filter of its own.
+pub(super) fn is_depthwise(shape: &Shape) -> bool {
+    shape.groups > 1 && shape.groups == shape.channels && shape.groups == shape.outputs
+}
+
+/// Such filters tap by tap, and how many taps there are.
+pub(super) fn by_tap<T: Copy>(shape: &Shape, weights: &[T]) -> (usize, Vec<T>) {
+    let (taps, channels) = (shape.kernel.iter().product(), shape.channels);
+    (taps, (0..taps * channels).map(|i| weights[i % channels * taps + i / channels]).collect())
+}
+
 #[derive(Debug)]
 enum Weights {
     Dense(Convolution),
@@ -28,16 +48,11 @@ enum Weights {
 impl Filters {
     /// From the attributes of a node.
     pub(super) fn new(node: &NodeProto) -> TractResult<Filters> {
-        let given = dims(node, "weights");
-        let [outputs, kernel @ .., part] = given.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-        let shape = Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let shape = shape_of(node)?;
         let (integers, zero_points) = (bytes(node, "weights")?, zero_points(node)?);
-        let weights = if groups == shape.channels && groups == shape.outputs && groups > 1 {
-            let taps: usize = shape.kernel.iter().product();
-            let by_tap: Vec<i8> = (0..taps * groups).map(|i| integers[i % groups * taps + i / groups]).collect();
-            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, groups, &zero_points), integers.len() as u64)
+        let weights = if is_depthwise(&shape) {
+            let (taps, by_tap) = by_tap(&shape, &integers);
+            Weights::Depthwise(depthwise::Weights::pack(&by_tap, taps, shape.channels, &zero_points), integers.len() as u64)
         } else {
             Weights::Dense(Convolution::pack(InstructionSet::best(), shape, &integers, &zero_points))
         };

@@ -1,7 +1,8 @@
 //! Convolution in `f32` of pictures and sequences, channels last; where each channel has a filter of its own, depthwise.
 
+use super::convolution::{by_tap, is_depthwise, shape_of};
 use super::pooling::Sliding;
-use super::{Compute, dims, pair, picture, with_memory};
+use super::{Compute, picture, with_memory};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::InstructionSet;
 use hearth_kernels::convolution::Shape;
@@ -26,18 +27,12 @@ enum Weights {
 
 impl FloatConv {
     pub(super) fn new(node: &NodeProto) -> TractResult<FloatConv> {
-        let given = dims(node, "weights");
-        let [outputs, kernel @ .., part] = given.as_slice() else { bail!("weights of {} are no filters", node.op_type) };
-        let groups = node.int("group").and_then(|g| usize::try_from(g).ok()).unwrap_or(1);
-        ensure!(groups > 0 && outputs % groups == 0, "{outputs} filters in {groups} groups");
-        let shape = Shape { channels: groups * part, outputs: *outputs, kernel: pair(kernel, 1)?, groups };
+        let shape = shape_of(node)?;
         let constant = node.get("weights").and_then(|a| a.t.as_ref()).and_then(to_floats).context("filters without weights")?;
         let bias = node.get("bias").map(|a| a.floats.as_slice()).unwrap_or_default();
         let set = InstructionSet::best();
-        let weights = if groups == shape.channels && groups == shape.outputs && groups > 1 {
-            let taps: usize = shape.kernel.iter().product();
-            let by_tap: Vec<f32> = (0..taps * groups).map(|i| constant[i % groups * taps + i / groups]).collect();
-            Weights::Depthwise(Depthwise::pack(set, groups, &by_tap, bias))
+        let weights = if is_depthwise(&shape) {
+            Weights::Depthwise(Depthwise::pack(set, shape.channels, &by_tap(&shape, &constant).1, bias))
         } else {
             Weights::Dense(Convolution::pack(set, shape, &constant, bias))
         };

@@ -1,7 +1,7 @@
 //! Convolutions and products with constant weights: the weights channels last, the bias on the grid of the sums, the zero point of the
 //! input folded into it, and a Relu or Clip into the bounds of the result.
 
-use super::super::nodes::{Attributes as _, bytes, node, words};
+use super::super::nodes::{Attributes as _, bytes, moving_as, node, words};
 use super::super::view::{Quantized, Weights};
 use super::{Fuser, onto, with_list};
 use tract_onnx::pb::NodeProto;
@@ -151,8 +151,7 @@ impl<'a> Fuser<'a> {
 
 /// The filters of a convolution, channels last, and the attributes of one that has them; none if it is not of our kind.
 pub(super) fn with_filters(old: &NodeProto, weights: &Weights) -> Option<(Matrix, NodeProto)> {
-    let plain = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
-    if !plain || !(3..=4).contains(&weights.dims.len()) || (weights.scales.len() > 1 && weights.axis != 0) {
+    if !(3..=4).contains(&weights.dims.len()) || (weights.scales.len() > 1 && weights.axis != 0) {
         return None;
     }
     let (outputs, channels, kernel) = (weights.dims[0], weights.dims[1], &weights.dims[2..]);
@@ -162,16 +161,7 @@ pub(super) fn with_filters(old: &NodeProto, weights: &Weights) -> Option<(Matrix
     let mut dims = vec![outputs as i64];
     dims.extend(kernel.iter().map(|k| *k as i64));
     dims.push(channels as i64);
-    let axes = kernel.len();
-    let list = |name: &str, count: usize, value: i64| match old.ints(name) {
-        Some(given) if given.len() == count => given.to_vec(),
-        _ => vec![value; count],
-    };
-    let filters = node("", &[], &[])
-        .with_tensor("weights", bytes("weights", &dims, &matrix.integers))
-        .with_int("group", old.int("group").unwrap_or(1))
-        .with_ints("strides", &list("strides", axes, 1))
-        .with_ints("dilations", &list("dilations", axes, 1))
-        .with_ints("pads", &list("pads", 2 * axes, 0));
+    let filters = node("", &[], &[]).with_tensor("weights", bytes("weights", &dims, &matrix.integers));
+    let filters = moving_as(old, kernel.len(), filters)?;
     Some((matrix, filters))
 }
