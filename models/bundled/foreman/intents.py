@@ -43,9 +43,10 @@ INTENTS = {
             "!{p} start {d}", "!start {d} {p}", "!begin running {dp}", "(i want|we need|i need) {dp} (running|to run|started)",
             "!set {dp} going", "!launch {dp}", "{dp} (can|should|must) start [now]", "!let {dp} run", "!have {dp} started",
             "!get {dp} started", "time to (start|run) {dp}", "!fire {dp} up", "!bring {dp} up and running",
+            "!(start|run) the {b} that is {p}",
         ],
         "held": [
-            "!(start|run) the {b} that is {p}", "{dp} (needs to|has to) (start|run)", "!get {dp} up and running",
+            "!have {dp} (running|going)", "{dp} (needs to|has to) (start|run)", "!get {dp} up and running",
         ],
     },
     "stop": {
@@ -199,7 +200,7 @@ INTENTS = {
             "!set a {name} timer (for|to|of) {V}", "!set a timer (for|of|to) {V} for the {name}", "!remind me in {V}", "!wake me in {V}",
             "!count down {V}", "!set the timer to {V}", "i need a timer (for|of) {V}", "{name} timer {V}",
             "!remind me of the {name} in {V}", "!give me a timer (for|of) {V}", "!run a timer for {V}",
-            "i need a {name} timer (for|of) {V}", "!(set|start) a countdown of {V}", "!tell me when {V} are over",
+            "i need a {name} timer (for|of) {V}", "!(set|start) a countdown of {V}", "!put the timer on {V}", "!tell me when {V} are over",
         ],
         "held": [
             "!make a {V} timer for the {name}", "!put {V} on the timer",
@@ -214,6 +215,7 @@ INTENTS = {
             "{day} at {time} wake me [up]", "!set a {name} alarm for {time}", "!remind me at {time} of the {name}",
             "!remind me {day} at {time}", "!set an alarm for the {name} {day} at {time}", "i (want|have) to get up at {time} {day}",
             "!put an alarm on {time}", "{time} {day} wake me up", "!set the {name} alarm to {time}", "!remind me of the {name} {day} at {time}",
+            "i want a {name} alarm (for|at) {time}",
         ],
         "held": [
             "!give me an alarm at {time}", "!make an alarm for {time} {day}", "i need a {name} alarm for {time}",
@@ -240,7 +242,7 @@ INTENTS = {
             "forget the {time} alarm", "no more alarm", "i do not need the alarm at {time}", "i do not need the alarm any more",
             "{name} alarm off", "!cancel my {name} alarm", "!cancel the {name} alarm", "!cancel the alarm for {day}",
             "!get rid of the {time} alarm", "!(drop|end) the {name} alarm", "the alarm at {time} can go", "!remove the {name} alarm",
-            "!remove the alarm {day} at {time}", "forget the alarm {day}",
+            "!remove the alarm {day} at {time}", "forget the alarm {day}", "forget about the alarm (at|for) {time}",
         ],
         "held": [
             "!(stop|clear) the {time} alarm", "forget the alarm at {time}",
@@ -302,7 +304,7 @@ INTENTS = {
             "it looks like {dp} is {fault}", "{dp} is {fault} [again]", "!tell maintenance [that] {dp} is {fault}",
             "fault on {dp} {fault}", "!report {fault} on {dp}", "{dp} keeps {fault}", "!let maintenance know [that] {dp} is {fault}",
             "trouble with {dp} it is {fault}", "it seems [that] {dp} is {fault}", "the problem with {dp} is it is {fault}",
-            "i noticed [that] {dp} is {fault}",
+            "i noticed [that] {dp} is {fault}", "!note down that {dp} is {fault}",
         ],
         "held": [
             "!write down that {dp} is {fault}",
@@ -319,7 +321,8 @@ INTENTS = {
             "!place an order for {V} of {material}", "!place an order for {n} {item}", "!reorder {material}", "!order {material}",
             "!reorder {n} {item}", "!order {V} of {material} for {pn}", "we are running low on {material} (get|buy) {V}",
             "i want {n} {item} delivered", "!have {V} of {material} delivered", "we could use {V} of {material}",
-            "!add {n} {item} to the order [list]", "!add {V} of {material} to the list",
+            "!add {n} {item} to the order [list]", "!add {V} of {material} to the list", "!fetch [us] {n} {item}",
+            "!put {V} of {material} on the order",
         ],
         "held": [
             "!make an order for {V} of {material}", "!add {V} of {material} to the order [list]", "!get [us] {n} {item}",

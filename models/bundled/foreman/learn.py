@@ -17,8 +17,8 @@ AGAIN = 0.05
 WARM_UP, FALL = 100, 0.8
 """Steps until the full rate, and the share of all steps over which it falls."""
 
-EMBEDDING_RATE = 3e-3
-"""Of embeddings and norms."""
+EMBEDDING_SHARE = 0.3
+"""Rate of embeddings and norms, as a share of that of the matrices."""
 
 
 class Talks:
@@ -97,8 +97,8 @@ def fit(net: Llama, talks: Talks, steps: int, rate: float, file: Path) -> None:
     """
     inner = [p for name, p in net.named_parameters() if p.dim() == 2 and "embd" not in name]
     outer = [p for name, p in net.named_parameters() if p.dim() == 1 or "embd" in name]
-    optimisers = [Muon(inner, rate), torch.optim.AdamW(outer, lr=EMBEDDING_RATE, betas=(0.9, 0.98), weight_decay=0.0)]
-    rates = [rate, EMBEDDING_RATE]
+    optimisers = [Muon(inner, rate), torch.optim.AdamW(outer, lr=EMBEDDING_SHARE * rate, betas=(0.9, 0.98), weight_decay=0.0)]
+    rates = [rate, EMBEDDING_SHARE * rate]
     begin = 0
     if file.exists():
         saved = torch.load(file)

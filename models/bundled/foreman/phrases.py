@@ -232,5 +232,6 @@ AFTER = [
     "as soon as possible",
     "when you get a chance",
     "when you have time",
+    "as fast as you can",
 ]
 AFTER_HELD = ["thank you now", "as soon as you can", "when you can"]

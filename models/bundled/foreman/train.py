@@ -1,9 +1,11 @@
 """Trains `foreman`: a spoken command -> the JSON intent that it means. Rewrites model.gguf, held-out.jsonl and manifest.toml.
 
 Data: commands.py; held out: wordings that training never sees, three of four slot values from those kept out of it too.
-`train.py [folder]`: where checkpoints go (if left out, a folder among the system's temporary files); a broken run goes on from there.
+Checkpoints go into a folder (if none is named, one among the system's temporary files); a broken run goes on from there.
+`--round N` begins with the model.gguf that is here, which the round before has made: slower, and with wordings that were new in it.
 """
 
+import argparse
 import json
 import random
 import sys
@@ -23,7 +25,10 @@ from commands import Maker
 from llama import Llama, Shape
 
 SEED = 20264
-STEPS, BATCH, RATE = 15000, 32, 0.01
+BATCH = 32
+STEPS, RATE = 15000, 0.01
+ROUNDS = [(6000, 0.005), (8000, 0.006), (6000, 0.006)]
+"""Steps and rate of each further round."""
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
@@ -56,12 +61,20 @@ def measured(file: Path, commands: list[tuple[str, str]]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(tempfile.gettempdir()) / "foreman-training")
+    parser.add_argument("--round", type=int, default=0, choices=range(len(ROUNDS) + 1))
+    asked = parser.parse_args()
     common.seed_everything(SEED)
-    work = Path(sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "foreman-training")
-    work.mkdir(exist_ok=True)
-    tokenizer = tokens.kept(work / "tokenizer.json", SEED, TEXTS)
-    net = Llama(Shape(tokens.SIZE))
-    learn.fit(net, learn.Talks(tokenizer, BATCH, SEED), STEPS, RATE, work / "checkpoint.pt")
+    asked.folder.mkdir(exist_ok=True)
+    if asked.round:
+        net, tokenizer = container.read(HERE / "model.gguf")
+        checkpoint = asked.folder / f"round-{asked.round}.pt"
+        learn.fit(net.train(), learn.Talks(tokenizer, BATCH, SEED + 1 + asked.round), *ROUNDS[asked.round - 1], checkpoint)
+    else:
+        tokenizer = tokens.kept(asked.folder / "tokenizer.json", SEED, TEXTS)
+        net = Llama(Shape(tokens.SIZE))
+        learn.fit(net, learn.Talks(tokenizer, BATCH, SEED), STEPS, RATE, asked.folder / "checkpoint.pt")
     container.write(HERE / "model.gguf", net, tokenizer, VERSION, DESCRIPTION, LICENCE)
 
     commands = held_out(HELD_OUT)
@@ -75,10 +88,10 @@ def main() -> None:
     for i, (prompt, answer) in enumerate(commands[KEPT : KEPT + SAMPLES]):
         truths[f"samples/{i:02}.txt"] = answer
         (HERE / f"samples/{i:02}.txt").write_text(prompt + "\n")
-    common.write_manifest(HERE, manifest(share), truths)
+    common.write_manifest(HERE, manifest(share, STEPS + sum(steps for steps, _ in ROUNDS[: asked.round])), truths)
 
 
-def manifest(share: float) -> dict:
+def manifest(share: float, steps: int) -> dict:
     """All but the digests and the samples."""
     return {
         "name": "foreman",
@@ -86,7 +99,7 @@ def manifest(share: float) -> dict:
         "description": DESCRIPTION,
         "licence": LICENCE,
         "origin": "hearthd, models/bundled/foreman/train.py",
-        "training_data": f"{STEPS * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
+        "training_data": f"{steps * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
         "file": "model.gguf",
         "task": {"kind": "chat", "temperature": 0.0},
         "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},
