@@ -79,7 +79,7 @@ impl Home {
     pub fn start_with(&self, sections: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<Hearthd> {
         let configuration = self.path("hearthd.toml");
         let folders = format!(
-            "[node]\nname = {:?}\nruntime_directory = {:?}\n[models]\ndirectory = {:?}\n",
+            "[node]\nname = {:?}\nruntime_directory = {:?}\nstate_directory = {1:?}\n[models]\ndirectory = {:?}\n",
             self.node,
             self.folder.path(),
             self.store()
@@ -100,9 +100,14 @@ pub struct Hearthd {
 }
 
 impl Hearthd {
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a child has a pid")?;
+        let pid = Pid::from_raw(self.id().cast_signed()).context("a child has a pid")?;
         Ok(rustix::process::kill_process(pid, signal)?)
     }
 
