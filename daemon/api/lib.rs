@@ -5,6 +5,7 @@ pub mod chat;
 pub mod dbus;
 mod fault;
 pub mod graph;
+pub mod history;
 mod model;
 mod reply;
 mod request;
@@ -17,4 +18,4 @@ pub use reply::{Anomaly, Answer, Detection, Embeddings, ImageSize, Label, Readin
 pub use request::{ContentType, ModelName, Payload, Priority, Request, RequestId};
 
 /// Version of the contract: the major part changes when an old client would break.
-pub const CONTRACT_VERSION: &str = "1.1";
+pub const CONTRACT_VERSION: &str = "1.2";

@@ -110,7 +110,8 @@ fn settings(home: &std::path::Path) -> Settings {
             threads: Some(1),
             shutdown: minute,
         },
-        thermal: Thermal { root: home.into(), limit_celsius: None, interval: minute },
+        thermal: Thermal { root: home.into(), limit_celsius: None, interval: minute, mode: None },
         runtime_directory: home.join("run"),
+        state_directory: home.to_path_buf(),
     }
 }

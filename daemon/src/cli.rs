@@ -115,9 +115,9 @@ fn load(file: &Path) -> Result<config::Settings, ConfigError> {
 /// The daemon as configured, until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 async fn run(file: &Path) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut daemon = Daemon::start(load(file)?).await?;
-    // Before anyone is told that it serves, and may end it.
+    // Before a door opens: whoever finds us there may end us.
     let ended = ended()?;
+    let mut daemon = Daemon::start(load(file)?).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "hearthd serves; configuration from {}", file.display());
     service::ready("serving");
     tokio::pin!(ended);

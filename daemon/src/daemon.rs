@@ -37,12 +37,7 @@ impl Daemon {
         let doors = TaskTracker::new();
         let engine = Engine::start(&settings)?;
         let governed = engine.clone();
-        let (monitor, watch_heat) = thermal::start(
-            &settings.thermal,
-            settings.limits.compute_threads(),
-            move |budget| governed.set_budget(budget),
-            shutdown.clone(),
-        );
+        let (monitor, watch_heat) = thermal::start(&settings, engine.watch(), move |budget| governed.set_budget(budget), shutdown.clone());
         doors.spawn(watch_heat);
         doors.spawn(service::watchdog(engine.clone(), shutdown.clone()));
         if let Some(door) = &settings.mqtt {
@@ -58,7 +53,7 @@ impl Daemon {
         }
         if let Some(bus) = &settings.dbus {
             let tried = CancellationToken::new();
-            doors.spawn(dbus::serve(bus.clone(), settings.clone(), engine.clone(), monitor.watch(), tried.clone(), shutdown.clone()));
+            doors.spawn(dbus::serve(bus.clone(), settings.clone(), engine.clone(), monitor.clone(), tried.clone(), shutdown.clone()));
             // Whoever starts after us finds our name. A bus that hangs keeps nobody waiting.
             if tokio::time::timeout(GREETING, tried.cancelled()).await.is_err() {
                 tracing::warn!("the bus has not answered within {GREETING:?}; it is tried on");
@@ -91,6 +86,7 @@ impl Daemon {
         // What waits for a restart stays as it is, so that the next reload names it again.
         self.settings.thermal.limit_celsius = new.thermal.limit_celsius;
         self.settings.thermal.interval = new.thermal.interval;
+        self.settings.thermal.mode = new.thermal.mode;
         self.settings.models.pinned = new.models.pinned;
     }
 

@@ -97,6 +97,16 @@ fn greedy(file: &str, element: Element, threads: usize, count: usize) -> anyhow:
     Ok(())
 }
 
+/// CPU time of the threads there are.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).context("schedstat begins with a number")?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize) -> anyhow::Result<()> {
     let runner = Runner::open(file, Element::Half, threads, batch, prefill.max(decode))?;
     let own = |sequence: usize| &runner.pages[sequence];
@@ -111,6 +121,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
     let prefill_seconds = begun.elapsed().as_secs_f64();
     // As llama-bench does it, from the first position on.
     let mut next = vec![prompt[prefill - 1]; batch];
+    let cpu = cpu_seconds()?;
     let begun = Instant::now();
     for step in 0..decode {
         let pieces: Vec<Piece<'_>> = next
@@ -122,6 +133,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
         next = logits.chunks_exact(vocabulary).map(likeliest).collect();
     }
     let decode_seconds = begun.elapsed().as_secs_f64();
+    let decode_cpu_seconds = cpu_seconds()? - cpu;
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
     println!(
@@ -129,6 +141,7 @@ fn speed(file: &str, threads: usize, prefill: usize, decode: usize, batch: usize
         serde_json::json!({
             "prefill_tokens_per_s": (prefill * batch) as f64 / prefill_seconds,
             "decode_tokens_per_s": (decode * batch) as f64 / decode_seconds,
+            "decode_cpu_s_per_token": decode_cpu_seconds / (decode * batch) as f64,
             "peak_rss_bytes": peak * 1024,
         })
     );

@@ -1,11 +1,10 @@
 //! Inference by one call, and what is wrong with a call.
 
-use crate::client::{Options, Stage, fault, home, infer, limit, manager, model, proxy, seven, tensor, until, wait_for_name};
-use hearth_api::dbus::{INLINE_BYTES, MANAGER_PATH, THERMAL_INTERFACE};
+use crate::client::{Options, Stage, fault, home, infer, limit, manager, model, seven, tensor, until, wait_for_name};
+use hearth_api::dbus::INLINE_BYTES;
 use hearth_api::tensor::Tensor;
 use hearth_api::{Answer, Reply};
 use hearth_tests::bus::{Bus, bytes, memfd, sealed};
-use hearth_tests::daemon::Home;
 use rustix::fs::SealFlags;
 use rustix::process::Signal;
 use std::collections::HashMap;
@@ -184,24 +183,6 @@ async fn the_daemon_comes_back_to_a_bus_that_was_restarted() -> anyhow::Result<(
     let client = stage.client().await?;
     wait_for_name(&client).await?;
     infer(&model(&client, "digits").await?, "image/png", seven()?.into(), Options::new()).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn heat_is_told_in_androids_terms() -> anyhow::Result<()> {
-    let (bus, home) = (Bus::start()?, Home::new()?);
-    let board = hearth_tests::bus::repository("tests/boards/pi4");
-    let _daemon = home.start(&format!("[dbus]\nbus = {:?}\n[thermal]\nroot = {board:?}\n", bus.address()))?;
-    let client = bus.connect().await?;
-    wait_for_name(&client).await?;
-    let thermal = proxy(&client, MANAGER_PATH, THERMAL_INTERFACE).await?;
-    let (temperature, limit): (f64, f64) = (thermal.get_property("Temperature").await?, thermal.get_property("Limit").await?);
-    assert_eq!(limit, 80.0);
-    assert!(thermal.get_property::<String>("LimitRule").await?.contains("Raspberry Pi 4"));
-    let headroom: f64 = thermal.call("GetHeadroom", &(10u32,)).await?;
-    assert!((headroom - ((temperature - 50.0) / 30.0).max(0.0)).abs() < 1e-9, "{temperature} {headroom}");
-    let (name, message, _) = fault(thermal.call::<_, _, f64>("GetHeadroom", &(61u32,)).await);
-    assert_eq!(name, "BadRequest", "{message}");
     Ok(())
 }
 

@@ -22,12 +22,12 @@ async fn the_broker_keeps_what_the_node_is_and_can_do() -> anyhow::Result<()> {
     let json = |topic: &str| -> anyhow::Result<Value> { Ok(serde_json::from_slice(state.get(topic).map_or(b"null", Vec::as_slice))?) };
     assert_eq!(state.get("hearth/test/availability").map(Vec::as_slice), Some(&b"online"[..]));
     let info = json("hearth/test/info")?;
-    assert_eq!(info["contract"], "1.1");
+    assert_eq!(info["contract"], "1.2");
     assert_eq!(info["limits"]["payload_bytes"], 8 << 20);
     assert!(info["board"].is_string());
     assert_eq!(json("hearth/test/models/negate")?["name"], "negate");
     assert_eq!(json("hearth/test/models/steady")?["task"], "tensor");
-    assert!(json("hearth/test/thermal")?["zone"].is_string());
+    assert_eq!(json("hearth/test/thermal")?["mode"], "balanced");
     assert!(json("hearth/test/stats")?["received"].is_number());
     Ok(())
 }

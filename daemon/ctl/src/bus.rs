@@ -8,6 +8,7 @@ use hearth_api::dbus::{
     model_path,
 };
 use hearth_api::graph::{Graph, Operator, Running};
+use hearth_api::history::Record;
 use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
-use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
+use zbus::{Connection, DBusError, OwnedObjectPath, OwnedVariant, Proxy, Variant};
 
 /// A kind of operators that run: name, types, count, bytes of weights, microseconds.
 type Kind = (String, String, String, u32, u64, f64);
@@ -142,6 +143,32 @@ impl BusClient {
         self.properties(MANAGER_PATH, THERMAL_INTERFACE).await
     }
 
+    /// Lets the governor work in another mode; `celsius` is that of mode `cool`.
+    pub(crate) async fn set_mode(&self, mode: &str, celsius: Option<f64>) -> Result<(), CallError> {
+        let options: Dictionary<'_> = celsius.map(|celsius| ("celsius", Variant::from(celsius))).into_iter().collect();
+        self.proxy(MANAGER_PATH.into(), THERMAL_INTERFACE).await?.call("SetMode", &(mode, options)).await.map_err(call_error)
+    }
+
+    /// The thermal history, as far as it goes back.
+    pub(crate) async fn history(&self) -> Result<Vec<Record>, CallError> {
+        let proxy = self.proxy(MANAGER_PATH.into(), THERMAL_INTERFACE).await?;
+        let files: Vec<zbus::OwnedFd> = proxy.call("OpenHistory", &()).await.map_err(call_error)?;
+        let mut text = Vec::new();
+        for file in files {
+            // A line that is half written when one file ends does not spoil the first of the next.
+            text.push(b'\n');
+            let read = File::from(OwnedFd::from(file)).take(HISTORY_BYTES).read_to_end(&mut text);
+            read.map_err(|e| CallError::Unreachable(anyhow::Error::new(e).context("the thermal history cannot be read")))?;
+        }
+        Ok(hearth_api::history::parse(&text))
+    }
+
+    /// Installed models, by name, and their states.
+    pub(crate) async fn model_states(&self) -> Result<Vec<(String, String)>, CallError> {
+        let models: Vec<(OwnedObjectPath, String, String, String)> = self.manager().await?.call("ListModels", &()).await?;
+        Ok(models.into_iter().map(|(_, name, _, state)| (name, state)).collect())
+    }
+
     /// Version, ContractVersion, Node, as a JSON object.
     pub(crate) async fn about(&self) -> Result<Map<String, Value>, CallError> {
         self.properties(MANAGER_PATH, MANAGER_INTERFACE).await
@@ -195,6 +222,8 @@ fn body(payload: &Payload) -> anyhow::Result<Variant<'static>> {
     Ok(Variant::from(payload.bytes.to_vec()))
 }
 
+/// Of a file of the history, more than the daemon lets it grow to.
+const HISTORY_BYTES: u64 = 4 << 20;
 /// Descriptors in a message: dbus-daemon's default limit; one more, and it cuts the connection.
 const DESCRIPTORS: usize = 16;
 
@@ -354,19 +383,27 @@ fn call_error(error: zbus::Error) -> CallError {
             }
             return CallError::Fault(fault);
         }
-        let hint = match name.as_str() {
-            "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
-                "hearthd does not run on this bus; start it (systemctl start hearthd), or name its bus with --bus"
-            }
-            "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => {
-                "the daemon has no such object: is the model installed? (hearthctl models)"
-            }
-            "org.freedesktop.DBus.Error.AccessDenied" => "the bus does not let this user talk to hearthd: add the user to the group hearth",
-            _ => "the bus refused the call",
-        };
-        return CallError::Unreachable(anyhow!("{hint} ({name}: {})", message.as_deref().unwrap_or_default()));
+        return refused(name.as_str(), message.as_deref());
+    }
+    if let zbus::Error::FDO(standard) = &error {
+        return refused(standard.name().as_str(), standard.description());
     }
     CallError::Unreachable(anyhow::Error::new(error).context("the bus call failed"))
+}
+
+/// An error that is not the daemon's, with what helps.
+fn refused(name: &str, message: Option<&str>) -> CallError {
+    let hint = match name {
+        "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
+            "hearthd does not run on this bus; start it (systemctl start hearthd), or name its bus with --bus"
+        }
+        "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.DBus.Error.UnknownMethod" => {
+            "the daemon has no such object: is the model installed? (hearthctl models)"
+        }
+        "org.freedesktop.DBus.Error.AccessDenied" => "the bus does not let this user talk to hearthd: add the user to the group hearth",
+        _ => "the bus refused the call",
+    };
+    CallError::Unreachable(anyhow!("{hint} ({name}: {})", message.unwrap_or_default()))
 }
 
 /// Endings of what is of use in a folder as Hugging Face has it: settings, graphs and their external weights. The weights of other

@@ -2,6 +2,7 @@
 
 use crate::broker::{BrokerClient, BrokerOptions};
 use crate::bus::BusClient;
+use crate::heat::Heat;
 use crate::{Where, status};
 use clap::Args;
 use hearth_api::{CONTRACT_VERSION, ModelState};
@@ -145,9 +146,9 @@ async fn daemon(bus: &BusClient) -> Vec<Finding> {
             word(&heat, "Reason"),
             "nothing, if this machine has no sensor; else load its driver (hwmon, thermal)",
         ),
-        (Some(_), false) => finding("heat", State::Good, status::warmth(&heat), ""),
+        (Some(_), false) => finding("heat", State::Good, status::warmth(&Heat::of(&heat)), ""),
         (Some(_), true) => {
-            finding("heat", State::Warning, status::warmth(&heat), "a heat sink, a fan or a cooler place; or fewer requests")
+            finding("heat", State::Warning, status::warmth(&Heat::of(&heat)), "a heat sink, a fan or a cooler place; or fewer requests")
         }
     });
     if !firmware.is_empty() {

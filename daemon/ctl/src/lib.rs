@@ -6,12 +6,15 @@ pub mod bus;
 mod chat;
 mod doctor;
 mod embedding;
+mod heat;
 mod infer;
 pub mod input;
 mod model;
 mod show;
 mod status;
 mod text;
+mod thermal;
+mod top;
 
 pub use infer::{answer, counted};
 
@@ -33,6 +36,10 @@ pub enum Command {
     /// Look after the installed models
     #[command(subcommand)]
     Model(model::Command),
+    /// Watch it work: the temperature with its forecast, what the governor allows, and what each model does
+    Top(top::Options),
+    /// How hot the board is and will be, and what is done about it; set the mode, draw a report
+    Thermal(thermal::Options),
     /// Measure latency and items a second over each door, beside a bare echo on the same broker and bus
     Bench(bench::Options),
     /// Find what is wrong with this installation and its broker, and say how to mend it
@@ -69,6 +76,8 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Infer(options) => infer::run(options).await,
         Command::Chat(options) => chat::run(options).await,
         Command::Model(command) => model::run(command).await,
+        Command::Top(options) => top::run(options).await,
+        Command::Thermal(options) => thermal::run(options).await,
         Command::Bench(options) => bench::run(options).await,
         Command::Doctor(options) => doctor::run(options).await,
     }

@@ -1,6 +1,7 @@
 //! `hearthctl status`: the daemon in a few lines.
 
 use crate::bus::BusClient;
+use crate::heat::Heat;
 use crate::{Where, text};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ pub(crate) async fn run(at: &Where) -> anyhow::Result<ExitCode> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let count = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or_default();
     println!("hearthd {} on {}", word(&about["Version"]), word(&about["Node"]));
-    println!("heat      {}", warmth(&heat));
+    println!("heat      {}", warmth(&Heat::of(&heat)));
     println!("waiting   {} requests, {}", count("waiting"), text::bytes(count("waiting_bytes")));
     let faults: u64 = stats.get("faults").and_then(Value::as_object).into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
     println!("so far    {} received, {} answered, {faults} ended in a fault", count("received"), count("answered"));
@@ -27,12 +28,9 @@ pub(crate) async fn run(at: &Where) -> anyhow::Result<ExitCode> {
 }
 
 /// The heat in a line.
-pub(crate) fn warmth(heat: &serde_json::Map<String, Value>) -> String {
-    let degrees = |name: &str| heat.get(name).and_then(Value::as_f64);
-    let reason = heat.get("Reason").and_then(Value::as_str).unwrap_or_default();
-    let word = |name: &str| heat.get(name).and_then(Value::as_str).unwrap_or_default();
-    match (degrees("Temperature"), degrees("Limit")) {
-        (Some(now), Some(limit)) => format!("{now:.1} °C of {limit:.0} °C, {} ({})", word("Zone"), word("LimitRule")),
-        _ => reason.to_owned(),
+pub(crate) fn warmth(heat: &Heat) -> String {
+    match heat.warmth() {
+        Some(warmth) => format!("{warmth}, mode {} ({})", heat.mode(), heat.limit_rule),
+        None => heat.reason.clone(),
     }
 }

@@ -20,6 +20,7 @@ pub struct Fragment {
 pub(super) struct Node {
     pub(super) name: Option<String>,
     pub(super) runtime_directory: Option<PathBuf>,
+    pub(super) state_directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -73,6 +74,7 @@ pub(super) struct Limits {
 pub(super) struct Thermal {
     pub(super) limit_celsius: Option<f64>,
     pub(super) interval_ms: Option<u64>,
+    pub(super) mode: Option<String>,
     pub(super) root: Option<PathBuf>,
 }
 
@@ -118,6 +120,7 @@ impl Fragment {
     pub fn stand_alone(&mut self, folder: &Path) {
         self.node.name = Some("try".into());
         self.node.runtime_directory = Some(folder.to_path_buf());
+        self.node.state_directory = Some(folder.to_path_buf());
         self.models.directory = Some(folder.join("models"));
         self.mqtt = Some(Mqtt::default());
     }

@@ -22,11 +22,13 @@ impl Changes {
         };
         note(old.thermal.limit_celsius != new.thermal.limit_celsius, true, "thermal.limit_celsius");
         note(old.thermal.interval != new.thermal.interval, true, "thermal.interval_ms");
+        note(old.thermal.mode != new.thermal.mode, true, "thermal.mode");
         note(old.thermal.root != new.thermal.root, false, "thermal.root");
         note(old.models.pinned != new.models.pinned, true, "models.pinned");
         note(models_but_pinned(old) != models_but_pinned(new), false, "models");
         note(old.node != new.node, false, "node.name");
         note(old.runtime_directory != new.runtime_directory, false, "node.runtime_directory");
+        note(old.state_directory != new.state_directory, false, "node.state_directory");
         note(old.mqtt != new.mqtt, false, "mqtt");
         note(old.dbus != new.dbus, false, "dbus");
         note(old.limits != new.limits, false, "limits");

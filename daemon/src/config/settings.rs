@@ -1,5 +1,6 @@
 //! Settings that were checked: whatever is here can be used as it is.
 
+use crate::thermal::Mode;
 use hearth_api::ModelName;
 use hearth_api::topics::NodeName;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub thermal: Thermal,
     /// Folder for what lives as long as the boot does (the flight record).
     pub runtime_directory: PathBuf,
+    /// Folder for what is kept (what was learnt of the board's heat, and its history).
+    pub state_directory: PathBuf,
 }
 
 /// The broker, and who may be answered where.
@@ -137,6 +140,8 @@ pub struct Thermal {
     pub limit_celsius: Option<f64>,
     /// How often the sensors are read.
     pub interval: Duration,
+    /// What the board is to be like; none: as power-profiles-daemon says, balanced where there is none.
+    pub mode: Option<Mode>,
 }
 
 impl Limits {

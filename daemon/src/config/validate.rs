@@ -34,12 +34,14 @@ pub fn settings(fragment: &Fragment) -> Result<Settings, ConfigError> {
         None => host_name(),
     };
     let limits = limits(&fragment.limits)?;
+    let state_directory = fragment.node.state_directory.clone().unwrap_or_else(state_directory);
     Ok(Settings {
         mqtt: fragment.mqtt.as_ref().map(|m| mqtt(m, &node, &limits)).transpose()?,
         dbus: bus(&fragment.dbus)?,
-        models: models(&fragment.models)?,
+        models: models(&fragment.models, &state_directory)?,
         thermal: thermal(&fragment.thermal)?,
         runtime_directory: fragment.node.runtime_directory.clone().unwrap_or_else(runtime_directory),
+        state_directory,
         node,
         limits,
     })
@@ -190,12 +192,12 @@ fn bus(raw: &fragments::Bus) -> Result<Option<Bus>, ConfigError> {
     })
 }
 
-fn models(raw: &fragments::Models) -> Result<Models, ConfigError> {
+fn models(raw: &fragments::Models, state_directory: &Path) -> Result<Models, ConfigError> {
     let names = |key, names: &Option<Vec<String>>| {
         names.iter().flatten().map(|n| ModelName::new(n).map_err(|f| wrong(key, n, f.message))).collect::<Result<Vec<_>, _>>()
     };
     Ok(Models {
-        directory: raw.directory.clone().unwrap_or_else(|| state_directory().join("models")),
+        directory: raw.directory.clone().unwrap_or_else(|| state_directory.join("models")),
         memory_bytes: raw.memory_mb.map(|m| bounded("models.memory_mb", Some(m), m, 1, 1 << 24)).transpose()?.map(|m| m * MEBIBYTE),
         pinned: names("models.pinned", &raw.pinned)?,
         overcommit: names("models.overcommit", &raw.overcommit)?,
@@ -216,6 +218,7 @@ fn thermal(raw: &fragments::Thermal) -> Result<Thermal, ConfigError> {
         root: raw.root.clone().unwrap_or_else(|| "/".into()),
         limit_celsius,
         interval: Duration::from_millis(bounded("thermal.interval_ms", raw.interval_ms, 1000, 50, 60_000)?),
+        mode: raw.mode.as_ref().map(|mode| mode.parse().map_err(|why: String| wrong("thermal.mode", mode, why))).transpose()?,
     })
 }
 
@@ -270,6 +273,7 @@ mod tests {
             ("[mqtt]\nusername = \"u\"", "mqtt.password_file"),
             ("[dbus]\nbus = \"sytem\"", "must be system"),
             ("[thermal]\nlimit_celsius = 300.0", "thermal.limit_celsius"),
+            ("[thermal]\nmode = \"cool\"", "cool:60"),
             ("[nod]\nname = \"x\"", "unknown field `nod`"),
         ] {
             let error = parse(text).unwrap_err();

@@ -2,7 +2,7 @@
 
 use super::caller::Callers;
 use super::objects::Objects;
-use super::{Door, FAREWELL, Link, OpenError, Side, leave, until_open};
+use super::{Door, FAREWELL, Link, OpenError, Side, leave, profiles, until_open};
 use crate::config::Bus;
 use futures_util::StreamExt;
 use hearth_api::dbus::BUS_NAME;
@@ -23,7 +23,8 @@ pub(super) async fn serve(bus: &Bus, door: &Arc<Door>, tried: &CancellationToken
     while let Some(open) = until_open(tried, shutdown, move || connect(bus, door)).await {
         tracing::info!("serving {BUS_NAME} on {}", describe(bus));
         let OnBus { connection, callers, objects, departures } = open;
-        let follow = async { tokio::join!(objects.follow(&connection), follow_departures(departures, &callers)) };
+        let profiles = profiles::follow(&connection, &door.monitor);
+        let follow = async { tokio::join!(objects.follow(&connection), follow_departures(departures, &callers), profiles) };
         if shutdown.run_until_cancelled(follow).await.is_none() {
             // Who calls from now on is told, or waits for the next to own the name.
             if tokio::time::timeout(FAREWELL, connection.release_name(BUS_NAME)).await.is_err() {

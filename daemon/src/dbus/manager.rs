@@ -5,7 +5,7 @@ use super::error::CallError;
 use super::options::Options;
 use super::payload::Incoming;
 use super::{Link, addressed, administration};
-use crate::engine::Stats;
+use crate::engine::{ModelStats, Stats};
 use hearth_api::{CONTRACT_VERSION, Fault, RequestId};
 use hearth_models::{Progress, Stage};
 use std::collections::HashMap;
@@ -50,6 +50,19 @@ fn counts(stats: &Stats) -> HashMap<&'static str, Variant<'static>> {
         ("waiting", Variant::from(stats.waiting)),
         ("waiting_bytes", Variant::from(stats.waiting_bytes)),
         ("model_bytes", Variant::from(stats.model_bytes)),
+        ("models", Variant::from(stats.models.iter().map(|(name, of)| (name.to_string(), model_counts(of))).collect::<HashMap<_, _>>())),
+    ])
+}
+
+fn model_counts(stats: &ModelStats) -> HashMap<&'static str, u64> {
+    HashMap::from([
+        ("answered", stats.answered),
+        ("answered_us", stats.answered_us),
+        ("faults", stats.faults),
+        ("tokens", stats.tokens),
+        ("waiting", stats.waiting),
+        ("batch", stats.batch.into()),
+        ("threads", stats.threads.into()),
     ])
 }
 
@@ -65,7 +78,8 @@ impl Manager {
     }
 
     /// Counts since the start, and what waits now: received, answered, faults (by kind), handed_back, steps, items (in
-    /// those steps), waiting, waiting_bytes, model_bytes.
+    /// those steps), waiting, waiting_bytes, model_bytes; models a{sa{st}}, by name: answered, answered_us (from arrival to
+    /// answer, summed), faults, tokens (generated), waiting, and batch and threads of the last step.
     #[zbus(out_args("stats"))]
     async fn get_stats(&self) -> HashMap<&'static str, Variant<'static>> {
         counts(&self.link.door.snapshot.borrow().stats)

@@ -20,13 +20,14 @@ mod objects;
 mod options;
 mod payload;
 mod peer;
+mod profiles;
 mod request;
 mod talk;
 mod thermal;
 
 use crate::config::{Bus, Limits, Models, Settings};
 use crate::engine::{Engine, Snapshot};
-use crate::thermal::Heat;
+use crate::thermal::Monitor;
 use caller::Callers;
 use hearth_api::Fault;
 use hearth_api::dbus::BUS_NAME;
@@ -68,7 +69,7 @@ struct Door {
     models: Models,
     engine: Engine,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    heat: watch::Receiver<Heat>,
+    monitor: Monitor,
     /// Held by whoever changes the store.
     administration: tokio::sync::Mutex<()>,
 }
@@ -118,17 +119,10 @@ pub(super) fn addressed<'e>(emitter: &SignalEmitter<'e>, caller: &str) -> Signal
 
 /// Serves until `shutdown` is cancelled, which comes after the engine's own shutdown, so that every pending call has ended.
 /// A bus or socket that cannot be served is tried again, and so is a bus that goes away; `tried` is cancelled after the first try.
-pub async fn serve(
-    bus: Bus,
-    settings: Settings,
-    engine: Engine,
-    heat: watch::Receiver<Heat>,
-    tried: CancellationToken,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(bus: Bus, settings: Settings, engine: Engine, monitor: Monitor, tried: CancellationToken, shutdown: CancellationToken) {
     let Settings { node, limits, models, .. } = settings;
     let door =
-        Arc::new(Door { node, limits, models, snapshot: engine.watch(), engine, heat, administration: tokio::sync::Mutex::default() });
+        Arc::new(Door { node, limits, models, snapshot: engine.watch(), engine, monitor, administration: tokio::sync::Mutex::default() });
     match bus {
         Bus::Peer(path) => peer::serve(&path, &door, &tried, &shutdown).await,
         bus => bus::serve(&bus, &door, &tried, &shutdown).await,

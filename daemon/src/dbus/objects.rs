@@ -30,7 +30,7 @@ impl Objects {
         builder = builder
             .serve_at(ROOT_PATH, ObjectManager)
             .serve_at(MANAGER_PATH, Manager::new(link.clone()))
-            .serve_at(MANAGER_PATH, Thermal::new(link.door.heat.clone()));
+            .serve_at(MANAGER_PATH, Thermal::new(link.clone()));
         let mut models = BTreeMap::new();
         for info in &link.door.snapshot.borrow().clone().models {
             let (show, info) = (watch::Sender::new(info.clone()), info);
@@ -43,7 +43,7 @@ impl Objects {
     /// Follows the snapshot and the heat until the connection closes.
     pub(super) async fn follow(mut self, connection: &Connection) {
         let mut snapshot = self.link.door.snapshot.clone();
-        let mut heat = self.link.door.heat.clone();
+        let mut heat = self.link.door.monitor.watch();
         let mut told = heat.borrow_and_update().clone();
         // What changed while the connection was made.
         snapshot.mark_changed();

@@ -21,6 +21,7 @@ pub(super) struct Options(BTreeMap<String, Scalar>);
 enum Scalar {
     Text(String),
     Integer(i128),
+    Number(f64),
     /// Anything else; its signature.
     Other(String),
 }
@@ -55,6 +56,18 @@ impl Options {
         Ok(request)
     }
 
+    /// As the one option of `SetMode`: `celsius`, d or any integer type.
+    pub(super) fn into_celsius(self) -> Result<Option<f64>, Fault> {
+        let mut celsius = None;
+        for (name, value) in self.0 {
+            match name.as_str() {
+                "celsius" => celsius = Some(value.number(&name)?),
+                _ => return Err(unknown(&name, "celsius")),
+            }
+        }
+        Ok(celsius)
+    }
+
     /// As the options of a call that has none yet.
     pub(super) fn into_none(self) -> Result<(), Fault> {
         match self.0.into_keys().next() {
@@ -87,10 +100,19 @@ impl Scalar {
         }
     }
 
+    fn number(&self, name: &str) -> Result<f64, Fault> {
+        match self {
+            Scalar::Number(value) => Ok(*value),
+            Scalar::Integer(value) => Ok(*value as f64),
+            _ => Err(Fault::bad_request(format!("option {name:?} is {}; it must be a number", self.kind()))),
+        }
+    }
+
     fn kind(&self) -> String {
         match self {
             Scalar::Text(_) => "a string".into(),
             Scalar::Integer(_) => "an integer".into(),
+            Scalar::Number(_) => "a number".into(),
             Scalar::Other(signature) => format!("of type {signature}"),
         }
     }
@@ -153,6 +175,7 @@ impl<'de> Deserialize<'de> for Scalar {
                     "u" => integer!(u32),
                     "x" => integer!(i64),
                     "t" => integer!(u64),
+                    "d" => variant.next_element()?.map(Scalar::Number),
                     other => variant.next_element::<IgnoredAny>()?.map(|_| Scalar::Other(other.to_owned())),
                 }
                 .ok_or_else(cut)

@@ -2,6 +2,7 @@
 //! books only; what follows from them is done in `models.rs`.
 
 use super::flight::Mark;
+use super::handle::ModelStats;
 use super::loader::{Fresh, Wanted};
 use super::memory::{MemoryBudget, Resident, Room, make_room};
 use super::points::{Points, Shape};
@@ -37,6 +38,8 @@ pub(super) struct Slot {
     wanted_since: Instant,
     /// Requests for it that are not over.
     outstanding: usize,
+    /// But for `waiting`, which is `outstanding`.
+    counts: ModelStats,
     last_used: Instant,
     /// What the installed version was found to take.
     known_bytes: Option<u64>,
@@ -70,6 +73,7 @@ impl Slot {
             found_no_room: false,
             wanted_since: now,
             outstanding: 0,
+            counts: ModelStats::default(),
             last_used: now,
             known_bytes: None,
             needs: OnceCell::new(),
@@ -299,6 +303,17 @@ impl Catalog {
     /// What is told of the models.
     pub(super) fn describe(&self) -> Vec<ModelInfo> {
         self.slots.values().map(Slot::describe).collect()
+    }
+
+    /// What is told of what each has done.
+    pub(super) fn stats(&self) -> BTreeMap<ModelName, ModelStats> {
+        let stats = |slot: &Slot| ModelStats { waiting: slot.outstanding as u64, ..slot.counts.clone() };
+        self.slots.iter().map(|(name, slot)| (name.clone(), stats(slot))).collect()
+    }
+
+    /// Where to count what a model does; none where it is not installed any more.
+    pub(super) fn counts(&mut self, model: &ModelName) -> Option<&mut ModelStats> {
+        Some(&mut self.slots.get_mut(model)?.counts)
     }
 
     /// A request for this model came.

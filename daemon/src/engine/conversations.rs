@@ -31,6 +31,8 @@ struct Conversation {
     batched: Duration,
     /// Time of the steps it rode in.
     computed: Duration,
+    /// Tokens that it generated and the model's counts know of.
+    counted: usize,
 }
 
 impl Conversations {
@@ -59,12 +61,15 @@ impl StepLoop {
             let (progress, inside) = self.advance(model, mark, &marks, &riders, &step, depth);
             let elapsed = begun.elapsed();
             took = elapsed.saturating_sub(inside);
-            self.stats.steps += 1;
-            self.stats.items += riders.len() as u64;
+            self.count_step(&step.model, riders.len(), step.threads);
             self.turn();
             for (ticket, progress) in riders.iter().zip(progress) {
                 if let Some(conversation) = self.conversations.0.get_mut(ticket) {
                     conversation.computed += elapsed;
+                    let before = std::mem::replace(&mut conversation.counted, conversation.talk.generated());
+                    if let Some(counts) = self.catalog.counts(&step.model) {
+                        counts.tokens += (conversation.counted - before) as u64;
+                    }
                 }
                 self.tell_progress(*ticket, progress, &step, riders.len());
             }
@@ -200,6 +205,6 @@ impl StepLoop {
 
 impl Conversation {
     fn new(talk: Talk, version: &Arc<str>, job: &StepJob) -> Conversation {
-        Conversation { talk, version: version.clone(), queued: job.queued, batched: job.batched, computed: Duration::ZERO }
+        Conversation { talk, version: version.clone(), queued: job.queued, batched: job.batched, computed: Duration::ZERO, counted: 0 }
     }
 }

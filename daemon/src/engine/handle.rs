@@ -9,6 +9,7 @@ use hearth_api::chat::TokenLogprob;
 use hearth_api::{Fault, ModelInfo, ModelName, Reply, Request};
 use hearth_models::{Store, StoreError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,7 +75,7 @@ pub struct Stats {
     /// Requests answered.
     pub answered: u64,
     /// Requests that ended in a fault, by kind.
-    pub faults: std::collections::BTreeMap<String, u64>,
+    pub faults: BTreeMap<String, u64>,
     /// Requests handed back by a daemon that stops.
     pub handed_back: u64,
     /// Steps run.
@@ -87,6 +88,28 @@ pub struct Stats {
     pub waiting_bytes: u64,
     /// Memory the loaded models hold, in bytes.
     pub model_bytes: u64,
+    /// The same of each installed model.
+    pub models: BTreeMap<ModelName, ModelStats>,
+}
+
+/// What one model has done since the daemon started or it was installed, and what is so now. A request that was delivered
+/// several times is one; one that found the inbox full is in the whole's faults alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelStats {
+    /// Requests answered.
+    pub answered: u64,
+    /// Time from arrival to answer, summed over those, in microseconds.
+    pub answered_us: u64,
+    /// Requests that ended in a fault.
+    pub faults: u64,
+    /// Tokens that it generated, where it is a language model.
+    pub tokens: u64,
+    /// Requests that came and are not over.
+    pub waiting: u64,
+    /// Requests in its last step; 0 before the first.
+    pub batch: u32,
+    /// Threads of its last step; 0 before the first.
+    pub threads: u32,
 }
 
 /// What can be seen of the engine from outside.

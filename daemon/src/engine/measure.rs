@@ -15,7 +15,7 @@ impl StepLoop {
     /// When the next measurement is due; none while there is nothing to measure, or it would be in the way.
     pub(super) fn next_measurement(&self) -> Option<Instant> {
         let idle = self.waiting.is_empty() && self.next.is_none() && !self.catalog.is_loading();
-        let cool = self.budget.degraded == Degraded::No && self.budget.rest == 0.0;
+        let cool = self.budget.degraded == Degraded::No && self.budget.cores >= f64::from(self.budget.threads);
         if !idle || !cool || !self.catalog.has_to_measure(self.budget.batch, self.budget.threads) {
             return None;
         }

@@ -18,7 +18,7 @@ mod points;
 mod step;
 mod step_loop;
 
-pub use handle::{Deliver, Ending, Engine, Pace, Piece, Snapshot, StartError, Stats, Stream, Submission};
+pub use handle::{Deliver, Ending, Engine, ModelStats, Pace, Piece, Snapshot, StartError, Stats, Stream, Submission};
 
 #[cfg(test)]
 mod tests;

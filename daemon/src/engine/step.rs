@@ -69,8 +69,7 @@ impl StepLoop {
         };
         // A request that failed may have taken no time at all.
         let whole = run.results.iter().all(Result::is_ok);
-        self.stats.steps += 1;
-        self.stats.items += jobs.len() as u64;
+        self.count_step(&step.model, jobs.len(), step.threads);
         // What came meanwhile takes part in the choice of the next step; a redelivery still finds its request at work.
         self.turn();
         for (job, result) in jobs.iter().zip(run.results) {

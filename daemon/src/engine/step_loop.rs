@@ -8,11 +8,11 @@ use super::handle::{Ending, Snapshot, StartError, Stats, Stream};
 use super::inbox::{self, Arrival, Command, Delivery, InboxBounds, Receiver, Sender};
 use super::loader::{self, Chore};
 use super::memory::MemoryBudget;
-use super::step::Interruption;
+use super::step::{Interruption, micros};
 use crate::config::{self, Settings};
 use crate::scheduler::{Action, Bounds, Event, Job, Key, Scheduler, Step, Ticket, Time};
 use crate::thermal::Budget;
-use hearth_api::{Fault, FaultKind, Reply, Request, RequestId};
+use hearth_api::{Fault, FaultKind, ModelName, Reply, Request, RequestId};
 use hearth_kernels::Pool;
 use hearth_models::Store;
 use std::collections::HashMap;
@@ -31,6 +31,7 @@ const DELIVERIES: usize = 64;
 pub(super) struct Waiting {
     pub(super) key: Key,
     pub(super) request: Request,
+    came: Instant,
     /// Time between `submit` and the step loop.
     pub(super) in_inbox: Duration,
     bytes: usize,
@@ -99,6 +100,7 @@ pub(super) fn start(settings: &Settings) -> Result<Started, StartError> {
         bytes: limits.queue_bytes,
         requests_per_model: limits.queue_requests_per_model,
         default_timeout: limits.default_timeout,
+        patience: Bounds::PATIENCE,
     };
     let budget = Budget::unbounded(threads);
     let memory = MemoryBudget::new(settings.models.memory_bytes, Path::new("/"));
@@ -289,7 +291,7 @@ impl StepLoop {
         self.catalog.begin(&request.model);
         self.tickets.entry(key.clone()).or_insert(ticket);
         self.stats.waiting_bytes += bytes as u64;
-        let waiting = Waiting { key, request, in_inbox: came.elapsed(), bytes, stream, delivery, attached: Vec::new() };
+        let waiting = Waiting { key, request, came, in_inbox: came.elapsed(), bytes, stream, delivery, attached: Vec::new() };
         self.waiting.insert(ticket, waiting);
         self.tell(Event::Submit(job));
     }
@@ -320,6 +322,16 @@ impl StepLoop {
     /// A request is over: everyone it was delivered for gets its end.
     pub(super) fn end(&mut self, ticket: Ticket, ending: Ending) {
         let Some(waiting) = self.forget(ticket) else { return };
+        if let Some(counts) = self.catalog.counts(&waiting.request.model) {
+            match &ending {
+                Ending::Answered(_) => {
+                    counts.answered += 1;
+                    counts.answered_us += micros(waiting.came.elapsed());
+                }
+                Ending::Failed(_) => counts.faults += 1,
+                Ending::HandedBack => {}
+            }
+        }
         for (id, delivery) in waiting.attached {
             let ending = match &ending {
                 Ending::Answered(reply) => Ending::Answered(Reply { id, ..reply.clone() }),
@@ -340,6 +352,16 @@ impl StepLoop {
         delivery.end(ending);
     }
 
+    /// A step of a model ended, with so many requests in it.
+    pub(super) fn count_step(&mut self, model: &ModelName, requests: usize, threads: u32) {
+        self.stats.steps += 1;
+        self.stats.items += requests as u64;
+        if let Some(counts) = self.catalog.counts(model) {
+            (counts.batch, counts.threads) = (requests as u32, threads);
+        }
+        self.stats_changed = true;
+    }
+
     /// Tells the watchers of a model that changed at once, of counts at most once a tick.
     pub(super) fn tell_watchers(&mut self, now: Instant) {
         let counts_due = self.stats_changed && now >= self.told + TICK;
@@ -353,6 +375,7 @@ impl StepLoop {
         }
         self.stats.waiting = self.waiting.len() as u64;
         self.stats.model_bytes = self.catalog.held();
+        self.stats.models = self.catalog.stats();
         self.snapshot.send_replace(Arc::new(Snapshot { models: self.catalog.describe(), stats: self.stats.clone() }));
         (self.models_changed, self.stats_changed, self.told) = (false, false, now);
     }

@@ -139,24 +139,6 @@ mod tests {
         Retained::new(Topics::new(NodeName::new("n").unwrap()), limits)
     }
 
-    fn heat() -> Heat {
-        Heat {
-            temperature_celsius: None,
-            sensor: None,
-            limit_celsius: None,
-            limit_rule: String::new(),
-            zone: crate::thermal::Zone::Cool,
-            degraded: crate::thermal::Degraded::No,
-            threads: 1,
-            batch: 0,
-            rest: 0.0,
-            admit: hearth_api::Priority::Background,
-            firmware_throttling: Vec::new(),
-            board: "Raspberry Pi 5".into(),
-            reason: String::new(),
-        }
-    }
-
     fn model(name: &str) -> ModelInfo {
         ModelInfo {
             name: ModelName::new(name).unwrap(),
@@ -193,7 +175,7 @@ mod tests {
         let mut retained = retained();
         let snapshot = Snapshot { models: vec![model("digits")], ..Snapshot::default() };
         let (offline, online) = (Status::default(), serving());
-        let heat = heat();
+        let heat = Heat::unknown();
         let mut now = Now { snapshot: &snapshot, heat: &heat, status: &offline, leaving: false };
         assert_eq!(retained.changes(&now).len(), 5);
         assert!(retained.changes(&now).is_empty());
@@ -211,7 +193,7 @@ mod tests {
     fn a_model_that_is_gone_is_cleared_even_if_an_earlier_run_published_it() {
         let mut retained = retained();
         let (snapshot, status) = (Snapshot { models: vec![model("digits")], ..Snapshot::default() }, serving());
-        let heat = heat();
+        let heat = Heat::unknown();
         let mut now = Now { snapshot: &snapshot, heat: &heat, status: &status, leaving: false };
         retained.seen("hearth/n/models/old");
         let first = retained.changes(&now);

@@ -1,7 +1,9 @@
 //! Admission: whether a request may wait at all, and what a refused one is told.
 
+use super::lane::Lane;
 use super::ledger::Full;
-use super::{Action, Entry, Job, Queue, Scheduler, State, Time, Waiting, rest_share};
+use super::{Action, Entry, Job, Queue, Scheduler, State, Time, Waiting, pace};
+use crate::thermal::Degraded;
 use hearth_api::{Fault, Priority};
 use std::time::Duration;
 
@@ -9,6 +11,12 @@ use std::time::Duration;
 const UNKNOWN_BACKLOG: Duration = Duration::from_millis(500);
 /// The latest that a refused caller is told to come again.
 const LATEST_RETRY: Duration = Duration::from_secs(60);
+/// Who could not be answered in time anyway is refused; an estimate is taken for this share of itself less.
+const IN_TIME: f64 = 0.9;
+/// Of a conversation the whole stay counts, not the wait alone: it may be so many times as long.
+const STAY: f64 = 1.3;
+/// A wait of so many steps is no long one, whatever the patience: batches form of what waits.
+const STEPS: f64 = 3.0;
 /// The earliest that a caller refused by a daemon that shuts down is told to come again: it may be restarting.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
@@ -18,10 +26,10 @@ impl Scheduler {
             actions.push(Action::Attach { ticket: job.ticket, to: at_work });
             return;
         }
-        if let Err(fault) = self.admit(&job, now) {
-            actions.push(Action::Refuse { ticket: job.ticket, fault });
-            return;
-        }
+        let expected = match self.admit(&job, now) {
+            Ok(expected) => expected,
+            Err(fault) => return actions.push(Action::Refuse { ticket: job.ticket, fault }),
+        };
         let lane = self.lanes.get_mut(&job.model).expect("a model that is not known was refused");
         if let State::Available = lane.state {
             lane.state = State::Loading;
@@ -41,10 +49,11 @@ impl Scheduler {
         self.waiting_bytes += job.bytes;
         self.keys.insert(job.key.clone(), job.ticket);
         self.ledger.add(&job);
-        self.jobs.insert(job.ticket, Entry { job, arrived: now, place: Some(place) });
+        self.jobs.insert(job.ticket, Entry { job, arrived: now, place: Some(place), expected });
     }
 
-    fn admit(&self, job: &Job, now: Time) -> Result<(), Fault> {
+    /// Whether it is let in; and the wait that is expected of it, in seconds, where one is.
+    fn admit(&self, job: &Job, now: Time) -> Result<Option<f64>, Fault> {
         if let Some(until) = self.draining {
             let fault = Fault::overloaded("the daemon is shutting down");
             return Err(fault.retry_after(until.since(now).max(AFTER_RESTART)));
@@ -60,21 +69,101 @@ impl Scheduler {
             let says = format!("{}; only requests of {} priority are admitted", self.budget.reason, self.budget.admit.as_str());
             return Err(Fault::too_hot(says).retry_after(self.budget.retry_after));
         }
-        self.ledger.check(job, lane.waiting(), |full| self.retry_after(job, full))
+        self.ledger.check(job, lane.waiting(), |full| self.retry_after(job, full))?;
+        self.check_wait(job, lane, now)
+    }
+
+    /// Refuses a request that would wait too long.
+    fn check_wait(&self, job: &Job, lane: &Lane, now: Time) -> Result<Option<f64>, Fault> {
+        if self.bounds.patience.is_infinite() {
+            return Ok(None);
+        }
+        let Some((expected, step)) = self.expected_wait(job, lane, now) else { return Ok(None) };
+        let wait = expected * lane.waits[job.priority as usize].longer();
+        let left = job.deadline.since(now).as_secs_f64();
+        let may = if lane.converses() {
+            left * (self.bounds.patience * STAY).min(IN_TIME)
+        } else {
+            (left * self.bounds.patience).max(STEPS * step).min((left - step).max(0.0) * IN_TIME)
+        };
+        if wait <= may {
+            return Ok(Some(expected));
+        }
+        let says = format!("{} would wait for {wait:.1} s of the {left:.1} s left to its deadline", job.model);
+        let hot = self.budget.degraded != Degraded::No;
+        let fault = if hot { Fault::too_hot(format!("{}; {says}", self.budget.reason)) } else { Fault::overloaded(says) };
+        let again = Duration::from_secs_f64((wait - may).max(0.001)).min(LATEST_RETRY);
+        Err(fault.with_limit("wait_ms", (may * 1e3) as u64).retry_after(again))
+    }
+
+    /// How long until this request begins (of a conversation: is over), and how long a step of its model takes, both in seconds with the rests; none while
+    /// that is not known.
+    fn expected_wait(&self, job: &Job, lane: &Lane, now: Time) -> Option<(f64, f64)> {
+        let cores = pace::cores(&self.budget);
+        let pace = lane.pace(cores)?;
+        let place = (job.deadline.min(now + self.bounds.default_timeout), job.ticket);
+        let more_urgent =
+            |lane: &Lane| -> usize { Priority::ALL.into_iter().filter(|p| *p > job.priority).map(|p| lane.queue(p).waiting.len()).sum() };
+        let mut ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
+        if lane.converses() {
+            // They ride together, so that all of them are over only when this one is as well: their number by the pace at which
+            // they end is the stay of each (Little, Operations Research 9(3), 1961).
+            ahead = lane.waiting() + lane.running + 1;
+        }
+        let own = pace * ahead as f64;
+        // Others of the same level take turns; what is more urgent goes before.
+        let others = self.lanes.iter().filter(|(model, _)| **model != job.model).map(|(_, other)| {
+            let waits = |count: usize| other.pace(cores).unwrap_or(0.0) * count as f64;
+            waits(more_urgent(other)) + waits(other.queue(job.priority).waiting.len()).min(own)
+        });
+        Some((self.busy_for(now) + own + others.sum::<f64>(), lane.step(cores).unwrap_or(pace)))
+    }
+
+    /// How long the step that runs will go on, in seconds, as far as that is known.
+    fn busy_for(&self, now: Time) -> f64 {
+        let rests = self.pace.begins(false).since(now).as_secs_f64();
+        let Some(outer) = self.running.first() else { return rests };
+        let latency = self.lanes.get(&outer.model).and_then(|lane| lane.latency(outer.jobs.len()));
+        latency.map_or(0.0, |latency| (latency - now.since(outer.began).as_secs_f64()).max(0.0))
     }
 
     /// When half of what is in the way of this request will be done, going by how fast it was served so far: its model's
     /// backlog, with the other models taking their turns, or everybody's.
     fn retry_after(&self, job: &Job, full: Full) -> Duration {
-        let backlogs = || self.lanes.values().filter(|lane| lane.waiting() > 0).map(|lane| lane.backlog().unwrap_or(UNKNOWN_BACKLOG));
-        let compute = match full {
+        let cores = pace::cores(&self.budget);
+        let backlogs = || self.lanes.values().filter(|lane| lane.waiting() > 0).map(|lane| lane.backlog(cores).unwrap_or(UNKNOWN_BACKLOG));
+        let takes: Duration = match full {
             Full::Whole => backlogs().sum(),
             Full::Model => {
-                let own = self.lanes.get(&job.model).and_then(|lane| lane.backlog()).unwrap_or(UNKNOWN_BACKLOG);
+                let own = self.lanes.get(&job.model).and_then(|lane| lane.backlog(cores)).unwrap_or(UNKNOWN_BACKLOG);
                 backlogs().map(|other| other.min(own)).sum::<Duration>()
             }
         };
-        let rested = if job.priority == Priority::High { compute } else { compute.mul_f64(1.0 + rest_share(&self.budget)) };
-        (rested / 2).clamp(Duration::from_millis(1), LATEST_RETRY)
+        (takes / 2).clamp(Duration::from_millis(1), LATEST_RETRY)
+    }
+}
+
+/// How waits turn out, beside what was expected of them: what comes later and goes first, steps that fill badly.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waits {
+    expected: f64,
+    waited: f64,
+}
+
+impl Waits {
+    /// Weight of the newest wait in the running means.
+    const WEIGHT: f64 = 1.0 / 32.0;
+    /// A wait that counts, in seconds, with every one: short ones say nothing of long ones.
+    const SHORT: f64 = 0.05;
+
+    /// A request was expected to wait so long, and did so long, in seconds.
+    pub(super) fn over(&mut self, expected: f64, waited: f64) {
+        self.expected += (expected - self.expected) * Waits::WEIGHT;
+        self.waited += (waited - self.waited) * Waits::WEIGHT;
+    }
+
+    /// Waits are so many times as long as expected.
+    fn longer(self) -> f64 {
+        ((self.waited + Waits::SHORT) / (self.expected + Waits::SHORT)).clamp(0.5, 4.0)
     }
 }

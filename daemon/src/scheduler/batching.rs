@@ -13,6 +13,8 @@ pub(super) struct Batch {
     pub(super) places: Vec<Place>,
     /// The threads it shall use.
     pub(super) threads: u32,
+    /// Mean busy cores that it should take.
+    pub(super) busy: f64,
     /// How long it should take; zero if nothing was measured.
     pub(super) latency: Duration,
     /// The first deadline in it.
@@ -27,6 +29,7 @@ pub(super) fn form(queue: &Queue, costs: &Costs, inside: bool, now: Time) -> Opt
     let single = |(place, first): (&Place, &Waiting)| Batch {
         places: vec![*place],
         threads: costs.threads(1),
+        busy: costs.busy(1),
         latency: costs.latency(1).unwrap_or_default(),
         deadline: first.deadline,
         alone: first.alone,
@@ -56,7 +59,8 @@ pub(super) fn form(queue: &Queue, costs: &Costs, inside: bool, now: Time) -> Opt
         places.truncate(batch);
         deadline = places.iter().filter_map(|place| queue.waiting.get(place)).map(|w| w.deadline).min().unwrap_or(deadline);
     }
-    Some(Batch { threads: costs.threads(batch), latency: costs.latency(batch).unwrap_or_default(), deadline, alone: false, places })
+    let latency = costs.latency(batch).unwrap_or_default();
+    Some(Batch { threads: costs.threads(batch), busy: costs.busy(batch), latency, deadline, alone: false, places })
 }
 
 /// Until when `queue` should wait for more requests to join; none if its batch should run now. It waits only while it may
@@ -85,6 +89,7 @@ pub(super) fn hold(queue: &Queue, profile: &Profile, costs: &Costs, arrivals: &A
 mod tests {
     use super::*;
     use crate::scheduler::Ticket;
+    use crate::thermal::Budget;
     use hearth_api::Point;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -117,7 +122,7 @@ mod tests {
 
     fn held_until(waiting: &[(u64, u64)], gap: u64, crowd: usize, now: u64) -> Option<u64> {
         let profile = profile();
-        let costs = Costs::new(&profile, 1, u32::MAX);
+        let costs = Costs::within(&profile, &Budget::unbounded(1));
         let until = hold(&queue(waiting), &profile, &costs, &arrivals(gap, crowd, now), waiting.len(), Time(MS(now)));
         until.map(|until| (until.0.as_secs_f64() * 1e3).round() as u64)
     }
@@ -156,7 +161,7 @@ mod tests {
     #[test]
     fn a_request_that_cannot_be_ready_lets_those_pass_that_can() {
         let profile = profile();
-        let costs = Costs::new(&profile, 1, u32::MAX);
+        let costs = Costs::within(&profile, &Budget::unbounded(1));
         let tickets = |waiting: &[(u64, u64)]| {
             let batch = form(&queue(waiting), &costs, false, Time(MS(1000))).unwrap();
             batch.places.iter().map(|(_, Ticket(n))| *n).collect::<Vec<_>>()

@@ -1,6 +1,7 @@
 //! What a batch costs: the measured points of a model, made into a table that is read by batch size.
 
-use super::Profile;
+use super::{Profile, pace};
+use crate::thermal::Budget;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,38 +14,59 @@ const CAUTIOUS_BATCH: u32 = 4;
 /// The largest table, whatever a file of points says.
 const LARGEST_BATCH: u32 = 1024;
 
-/// Latencies by batch size, on the best number of threads within the budget.
+/// Latencies by batch size, on the number of threads that serves the most within the budget.
 #[derive(Debug)]
 pub(super) struct Costs {
     /// For batch 1, 2, ...; empty while nothing was measured.
     table: Vec<Cost>,
     /// Of what was not measured: the largest batch, and its threads.
     unmeasured: (usize, u32),
+    /// The threads, the batch and the cores that it was made for.
+    made_for: (u32, u32, f64),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     latency: Duration,
     threads: u32,
+    /// Mean busy cores.
+    busy: f64,
+    /// The latency with the rest after it.
+    rested: Duration,
     /// The batch to make where so many could be made: the smallest whose rate no other up to this one betters.
     pays: usize,
 }
 
+/// Latency in microseconds, and CPU time, by batch size.
+#[derive(Debug, Default)]
+struct Measured {
+    latency: BTreeMap<u32, f64>,
+    cpu: BTreeMap<u32, f64>,
+}
+
+/// The table is made anew when the cores differ by more than this share.
+const CORES: f64 = 0.05;
+
 impl Costs {
-    /// The table of `profile` within a budget of `threads` and `batch`.
-    pub(super) fn new(profile: &Profile, threads: u32, batch: u32) -> Costs {
+    /// The table of `profile` within a budget.
+    pub(super) fn within(profile: &Profile, budget: &Budget) -> Costs {
+        let made_for = (pace::threads(budget), budget.batch, pace::cores(budget));
+        let (threads, batch, cores) = made_for;
         let ceiling = profile.max_batch.min(batch).clamp(1, LARGEST_BATCH);
         if profile.conversations {
-            return Costs { table: Vec::new(), unmeasured: (ceiling as usize, threads.max(1)) };
+            return Costs { table: Vec::new(), unmeasured: (ceiling as usize, threads), made_for };
         }
         let unmeasured = (ceiling.min(CAUTIOUS_BATCH) as usize, 1);
-        let mut measured: BTreeMap<u32, BTreeMap<u32, f64>> = BTreeMap::new();
-        for point in profile.points.iter().filter(|p| p.batch >= 1 && p.threads >= 1 && p.threads <= threads.max(1) && p.latency_us > 0) {
-            measured.entry(point.threads).or_default().insert(point.batch, point.latency_us as f64);
+        let mut measured: BTreeMap<u32, Measured> = BTreeMap::new();
+        for point in profile.points.iter().filter(|p| p.batch >= 1 && p.threads >= 1 && p.threads <= threads && p.latency_us > 0) {
+            let on = measured.entry(point.threads).or_default();
+            on.latency.insert(point.batch, point.latency_us as f64);
+            on.cpu.insert(point.batch, point.cpu_us_per_item as f64 * f64::from(point.batch));
         }
-        let Some(on_one) = measured.get(&1) else { return Costs { table: Vec::new(), unmeasured } };
-        let comparable = on_one.len() >= 2;
-        let largest = if comparable { measured.values().flat_map(BTreeMap::keys).copied().max().unwrap_or(1) } else { CAUTIOUS_BATCH };
+        let Some(on_one) = measured.get(&1) else { return Costs { table: Vec::new(), unmeasured, made_for } };
+        let comparable = on_one.latency.len() >= 2;
+        let largest =
+            if comparable { measured.values().flat_map(|on| on.latency.keys()).copied().max().unwrap_or(1) } else { CAUTIOUS_BATCH };
         if !comparable {
             // One size says how long things take, and nothing about batching.
             measured.retain(|threads, _| *threads == 1);
@@ -52,24 +74,40 @@ impl Costs {
         let mut table: Vec<Cost> = Vec::new();
         let mut best_rate = 0.0;
         for batch in 1..=largest.min(ceiling) {
-            let (mut latency, mut threads) = (f64::INFINITY, 1);
-            for (on, latencies) in measured.iter().filter(|(on, _)| **on <= batch) {
-                let candidate = interpolate(latencies, batch);
-                if candidate < latency * (1.0 - GAIN) {
-                    (latency, threads) = (candidate, *on);
+            let mut best = (f64::INFINITY, f64::INFINITY, 1, 1.0);
+            for (on, costs) in measured.iter().filter(|(on, _)| **on <= batch) {
+                let latency = interpolate(&costs.latency, batch);
+                let busy = (interpolate(&costs.cpu, batch) / latency).clamp(0.1, f64::from(*on));
+                let rested = latency * (busy / cores).max(1.0);
+                // Threads cost: more of them only where that serves more.
+                if rested < best.0 * (1.0 - GAIN) {
+                    best = (rested, latency, *on, busy);
                 }
             }
+            let (rested, latency, threads, busy) = best;
             // More requests never take less time: a table that says so was measured under different conditions.
-            let latency = Duration::from_secs_f64(latency / 1e6).max(table.last().map_or(Duration::ZERO, |c| c.latency));
-            let before = table.last().map_or(1, |c| c.pays);
+            let at_least = |us: f64, before: Option<Duration>| Duration::from_secs_f64(us / 1e6).max(before.unwrap_or_default());
+            let last = table.last();
+            let latency = at_least(latency, last.map(|c| c.latency));
+            let rested = at_least(rested, last.map(|c| c.rested));
+            let before = last.map_or(1, |c| c.pays);
             let batch = batch as usize;
-            table.push(Cost { latency, threads, pays: batch });
+            table.push(Cost { latency, threads, busy, rested, pays: batch });
             best_rate = f64::max(best_rate, rate(&table, batch));
             if comparable {
                 table[batch - 1].pays = (before..=batch).find(|b| rate(&table, *b) * (1.0 + GAIN) >= best_rate).unwrap_or(batch);
             }
         }
-        Costs { table, unmeasured }
+        Costs { table, unmeasured, made_for }
+    }
+
+    /// The budget has changed: the table is made anew if that makes a difference.
+    pub(super) fn change(&mut self, profile: &Profile, budget: &Budget) {
+        let (threads, batch, cores) = self.made_for;
+        let same = (threads, batch) == (pace::threads(budget), budget.batch) && (pace::cores(budget) / cores - 1.0).abs() <= CORES;
+        if !same {
+            *self = Costs::within(profile, budget);
+        }
     }
 
     /// The batch to make when `waiting` requests, at least one, could ride in it.
@@ -95,6 +133,17 @@ impl Costs {
         self.table.get(batch.saturating_sub(1)).map_or(self.unmeasured.1, |cost| cost.threads)
     }
 
+    /// Mean busy cores of a step of `batch` requests; all its threads while nothing was measured.
+    pub(super) fn busy(&self, batch: usize) -> f64 {
+        self.table.get(batch.saturating_sub(1)).map_or(f64::from(self.unmeasured.1), |cost| cost.busy)
+    }
+
+    /// How long a request takes of the best batch, rest included, in seconds; none if nothing was measured.
+    pub(super) fn pace(&self) -> Option<f64> {
+        let batch = self.best_batch();
+        self.table.get(batch.checked_sub(1)?).map(|cost| cost.rested.as_secs_f64() / batch as f64)
+    }
+
     /// The compute time saved when one more request joins a batch of `batch`, rather than run on its own.
     pub(super) fn saved_by_joining(&self, batch: usize) -> Duration {
         match (self.latency(batch), self.latency(1), self.latency(batch + 1)) {
@@ -105,7 +154,7 @@ impl Costs {
 }
 
 fn rate(table: &[Cost], batch: usize) -> f64 {
-    batch as f64 / (table[batch - 1].latency + STEP).as_secs_f64()
+    batch as f64 / (table[batch - 1].rested + STEP).as_secs_f64()
 }
 
 /// Between two measured batches, along the line; below the first, as that one; above the last, in proportion.
@@ -130,10 +179,14 @@ mod tests {
         Profile { max_batch: 32, max_delay: Duration::from_millis(5), points: points.collect(), conversations: false }
     }
 
+    fn table(profile: &Profile, threads: u32, batch: u32) -> Costs {
+        Costs::within(profile, &Budget { batch, ..Budget::unbounded(threads) })
+    }
+
     #[test]
     fn a_batch_is_as_large_as_pays_and_no_larger() {
         // 10 ms and 1 ms an item up to 8; from there on 10 ms an item.
-        let costs = Costs::new(&profile(&[(1, 1, 11_000), (2, 1, 12_000), (8, 1, 18_000), (16, 1, 98_000)]), 1, u32::MAX);
+        let costs = table(&profile(&[(1, 1, 11_000), (2, 1, 12_000), (8, 1, 18_000), (16, 1, 98_000)]), 1, u32::MAX);
         assert_eq!(costs.best_batch(), 8);
         assert_eq!(costs.batch(5), 5);
         assert_eq!(costs.batch(100), 8);
@@ -142,7 +195,7 @@ mod tests {
 
     #[test]
     fn where_batching_does_not_pay_the_batch_is_one() {
-        let costs = Costs::new(&profile(&[(1, 1, 10_000), (2, 1, 19_800), (4, 1, 39_200), (8, 1, 90_000)]), 1, u32::MAX);
+        let costs = table(&profile(&[(1, 1, 10_000), (2, 1, 19_800), (4, 1, 39_200), (8, 1, 90_000)]), 1, u32::MAX);
         for waiting in 1..50 {
             assert_eq!(costs.batch(waiting), 1);
         }
@@ -151,41 +204,41 @@ mod tests {
     #[test]
     fn the_budget_bounds_batch_and_threads() {
         let points = [(1, 1, 10_000), (2, 1, 19_000), (2, 2, 10_100), (4, 1, 37_000), (4, 2, 20_000), (8, 1, 70_000), (8, 2, 38_000)];
-        let wide = Costs::new(&profile(&points), 2, u32::MAX);
+        let wide = table(&profile(&points), 2, u32::MAX);
         // 8 are 2 % faster than 6, which is not worth making the first of them wait for.
         assert_eq!((wide.best_batch(), wide.threads(2), wide.threads(1)), (6, 2, 1));
-        let few = Costs::new(&profile(&points), 2, 3);
+        let few = table(&profile(&points), 2, 3);
         assert_eq!((few.best_batch(), few.threads(2)), (2, 2));
-        let one = Costs::new(&profile(&points), 1, u32::MAX);
+        let one = table(&profile(&points), 1, u32::MAX);
         assert_eq!((one.threads(8), one.latency(2)), (1, Some(Duration::from_millis(19))));
     }
 
     #[test]
     fn conversations_ride_all_together_on_all_threads() {
-        let costs = Costs::new(&Profile { conversations: true, ..profile(&[]) }, 4, u32::MAX);
+        let costs = table(&Profile { conversations: true, ..profile(&[]) }, 4, u32::MAX);
         assert_eq!((costs.batch(9), costs.best_batch(), costs.threads(9)), (9, 32, 4));
-        let bounded = Costs::new(&Profile { conversations: true, ..profile(&[]) }, 2, 3);
+        let bounded = table(&Profile { conversations: true, ..profile(&[]) }, 2, 3);
         assert_eq!((bounded.batch(9), bounded.threads(3)), (3, 2));
     }
 
     #[test]
     fn threads_that_bring_nothing_are_left_alone() {
-        let costs = Costs::new(&profile(&[(1, 1, 10_000), (2, 1, 12_000), (2, 2, 11_900)]), 4, u32::MAX);
+        let costs = table(&profile(&[(1, 1, 10_000), (2, 1, 12_000), (2, 2, 11_900)]), 4, u32::MAX);
         assert_eq!(costs.threads(2), 1);
     }
 
     #[test]
     fn an_unmeasured_model_gets_small_batches_on_one_thread() {
         for points in [&[][..], &[(1, 1, 500)], &[(1, 1, 500), (2, 2, 500)], &[(2, 2, 700), (4, 2, 900)]] {
-            let costs = Costs::new(&profile(points), 4, u32::MAX);
+            let costs = table(&profile(points), 4, u32::MAX);
             assert_eq!((costs.batch(1), costs.batch(3), costs.batch(50), costs.threads(3)), (1, 3, 4, 1));
-            assert_eq!(Costs::new(&profile(points), 4, 2).batch(50), 2);
+            assert_eq!(table(&profile(points), 4, 2).batch(50), 2);
         }
     }
 
     #[test]
     fn one_measured_size_says_how_long_things_take() {
-        let costs = Costs::new(&profile(&[(1, 1, 500)]), 4, u32::MAX);
+        let costs = table(&profile(&[(1, 1, 500)]), 4, u32::MAX);
         assert_eq!(
             (costs.latency(1), costs.latency(4), costs.latency(5)),
             (Some(Duration::from_micros(500)), Some(Duration::from_millis(2)), None)
@@ -195,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_absurd_table_is_survived() {
-        let costs = Costs::new(&profile(&[(u32::MAX, 1, u64::MAX), (0, 1, 5), (1, 0, 5), (7, 1, 0), (3, 1, 1), (1, 1, 9)]), 0, 0);
+        let costs = table(&profile(&[(u32::MAX, 1, u64::MAX), (0, 1, 5), (1, 0, 5), (7, 1, 0), (3, 1, 1), (1, 1, 9)]), 0, 0);
         assert_eq!((costs.best_batch(), costs.threads(1)), (1, 1));
         assert_eq!(costs.latency(1), Some(Duration::from_micros(9)));
     }

@@ -1,8 +1,9 @@
 //! A lane: one model, the requests that wait for it (a queue for each priority), and how fast it serves them.
 
+use super::admission::Waits;
 use super::arrivals::Arrivals;
 use super::costs::Costs;
-use super::{Profile, Readiness, Ticket, Time};
+use super::{Profile, Readiness, Ticket, Time, pace};
 use crate::thermal::Budget;
 use hearth_api::Priority;
 use std::collections::BTreeMap;
@@ -64,7 +65,12 @@ impl Queue {
 pub(super) enum State {
     Available,
     Loading,
-    Ready { profile: Arc<Profile>, costs: Costs },
+    /// `costs`: within the budget; `fast`: while there is more to spend at the moment than on average.
+    Ready {
+        profile: Arc<Profile>,
+        costs: Costs,
+        fast: Costs,
+    },
     Failed(hearth_api::Fault),
 }
 
@@ -74,7 +80,9 @@ impl State {
         Some(match readiness {
             Readiness::Available => State::Available,
             Readiness::Loading => State::Loading,
-            Readiness::Ready(profile) => State::Ready { costs: Costs::new(&profile, budget.threads, budget.batch), profile },
+            Readiness::Ready(profile) => {
+                State::Ready { costs: Costs::within(&profile, budget), fast: Costs::within(&profile, &pace::fast(budget)), profile }
+            }
             Readiness::Failed(fault) => State::Failed(fault),
             Readiness::Removed => return None,
         })
@@ -86,12 +94,16 @@ pub(super) struct Lane {
     pub(super) state: State,
     queues: [Queue; Priority::ALL.len()],
     pub(super) arrivals: Arrivals,
+    /// How waits turn out, for each priority.
+    pub(super) waits: [Waits; Priority::ALL.len()],
     /// Requests in steps.
     pub(super) running: usize,
-    /// Mean time a request takes of its steps, in seconds; none before the first is over.
-    pace: Option<f64>,
-    /// Time of steps since the last request was over.
-    spent: Duration,
+    /// Mean time a request takes of its steps, in seconds and in core-seconds; none before the first is over.
+    takes: Option<[f64; 2]>,
+    /// Time of steps since the last request was over, in seconds and in core-seconds.
+    spent: [f64; 2],
+    /// How much longer steps take than was measured, as a factor: the clock may be down. Running mean.
+    slower: f64,
 }
 
 impl Lane {
@@ -100,16 +112,19 @@ impl Lane {
             state: State::Available,
             queues: Default::default(),
             arrivals: Arrivals::default(),
+            waits: Default::default(),
             running: 0,
-            pace: None,
-            spent: Duration::ZERO,
+            takes: None,
+            spent: [0.0; 2],
+            slower: 1.0,
         }
     }
 
     /// The budget has changed.
     pub(super) fn set_budget(&mut self, budget: &Budget) {
-        if let State::Ready { profile, costs } = &mut self.state {
-            *costs = Costs::new(profile, budget.threads, budget.batch);
+        if let State::Ready { profile, costs, fast } = &mut self.state {
+            costs.change(profile, budget);
+            fast.change(profile, &pace::fast(budget));
         }
     }
 
@@ -135,14 +150,24 @@ impl Lane {
         self.queues.iter().flat_map(|queue| queue.waiting.keys().map(|(_, ticket)| *ticket)).collect()
     }
 
-    /// A step after which `items` requests were over took so long.
-    pub(super) fn served(&mut self, items: usize, took: Duration) {
-        self.spent += took;
+    /// A step after which `items` requests were over took so long, with so many busy cores.
+    pub(super) fn served(&mut self, items: usize, took: Duration, busy: f64) {
+        if let State::Ready { costs, .. } = &self.state
+            && let Some(measured) = costs.latency(items).filter(|measured| !measured.is_zero())
+        {
+            let slower = (took.as_secs_f64() / measured.as_secs_f64()).clamp(0.1, 10.0);
+            self.slower += (slower - self.slower) * WEIGHT;
+        }
+        self.spent[0] += took.as_secs_f64();
+        self.spent[1] += took.as_secs_f64() * busy;
         if items == 0 {
             return;
         }
-        let item = std::mem::take(&mut self.spent).as_secs_f64() / items as f64;
-        self.pace = Some(self.pace.map_or(item, |mean| mean + (item - mean) * WEIGHT));
+        let item = std::mem::take(&mut self.spent).map(|spent| spent / items as f64);
+        let mean = self.takes.get_or_insert(item);
+        for (mean, item) in mean.iter_mut().zip(item) {
+            *mean += (item - *mean) * WEIGHT;
+        }
     }
 
     /// Whether its model can run.
@@ -155,15 +180,28 @@ impl Lane {
         matches!(&self.state, State::Ready { profile, .. } if profile.conversations)
     }
 
-    /// Compute time that all that is here will take, as far as that is known.
-    pub(super) fn backlog(&self) -> Option<Duration> {
-        let measured = match &self.state {
-            State::Ready { costs, .. } => {
-                let batch = costs.best_batch();
-                costs.latency(batch).map(|latency| latency.as_secs_f64() / batch as f64)
-            }
-            _ => None,
-        };
-        Some(Duration::from_secs_f64(self.pace.or(measured)? * (self.waiting() + self.running) as f64))
+    /// Time that a request takes while so many cores may be busy on average, rests included, in seconds; none while nothing is
+    /// known. Where batches were measured it is that of the best one: it is what forms where many wait.
+    pub(super) fn pace(&self, cores: f64) -> Option<f64> {
+        let measured = if let State::Ready { costs, .. } = &self.state { costs.pace() } else { None };
+        let served = self.takes.map(|[seconds, core_seconds]| seconds.max(core_seconds / cores));
+        measured.map(|pace| pace * self.slower).or(served)
+    }
+
+    /// How long a step of so many takes at the present clock, in seconds; none if nothing was measured.
+    pub(super) fn latency(&self, batch: usize) -> Option<f64> {
+        let State::Ready { costs, .. } = &self.state else { return None };
+        costs.latency(batch).map(|latency| latency.as_secs_f64() * self.slower)
+    }
+
+    /// The same for one request, with the rest after it.
+    pub(super) fn step(&self, cores: f64) -> Option<f64> {
+        let State::Ready { costs, .. } = &self.state else { return None };
+        self.latency(1).map(|latency| latency * (costs.busy(1) / cores).max(1.0))
+    }
+
+    /// Time that all that is here will take, as far as that is known.
+    pub(super) fn backlog(&self, cores: f64) -> Option<Duration> {
+        Some(Duration::from_secs_f64(self.pace(cores)? * (self.waiting() + self.running) as f64))
     }
 }

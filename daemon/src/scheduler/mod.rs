@@ -5,7 +5,7 @@
 //! ```text
 //! Submit ─> the same key at work? ── yes ─> Attach
 //!              │ no
-//!           admission (ledger) ── no ─> Refuse: shutting down, unknown or failed model, deadline past, too hot, a bound
+//!           admission (ledger) ── no ─> Refuse: shutting down, unknown or failed model, deadline past, too hot, a bound, too long a wait
 //!              │ yes
 //!           the model's lane: a queue for each priority, by the time due
 //!              │                       deadline passed, cancelled, model gone ─> Refuse;  end of the drain ─> HandBack
@@ -21,7 +21,8 @@
 //!   sixteenth of each is for high priority alone, and nobody (a model, a caller, a caller within a model) may hold more
 //!   than four times what stays free for others. So one greedy caller gets most of an idle board, several get equal
 //!   parts, and a newcomer finds room. A refused caller is told when half of what is in its way will be done, at the
-//!   pace at which it was served so far.
+//!   pace at which it was served so far. Who would wait for more than a part of the time left is refused as well: an answer
+//!   that comes late is heat for nothing, and a queue that is never short makes everybody wait.
 //! - **Within a queue** the first to be due goes first: at its deadline, or the default timeout after it came if that is
 //!   earlier, so that near deadlines overtake a far one, but not for ever. A request that cannot be ready in time lets
 //!   those pass that can.
@@ -34,7 +35,9 @@
 //! - **Among models** of one level the queue that had the least compute time goes next (start-time fair queueing).
 //!   One that would miss a deadline if another went first goes before it, but never gets further than 250 ms ahead.
 //! - **Background** runs when nothing else could run or is waited for, on a board cool enough to admit it.
-//! - **Rest**: after a step the board rests for the budget's share of the time computed; high priority does not wait for it.
+//! - **Pace**: mean busy cores stay within the budget: a step is rested off until it is paid for. High priority may go a quarter of a
+//!   second into debt. When heat is short, a step uses no more threads than there are cores to spend, and the batch and threads
+//!   are those that serve the most within them: what takes less CPU time an item.
 //! - **Inside** a running step, between two of its nodes, high priority runs one level deep; inside a step of conversations
 //!   also what is as urgent as they are and none itself, as long as it is no further than 250 ms ahead. A request that has to be
 //!   alone (it was there when the daemon died) rides with none, runs inside none, and has none run inside.
@@ -45,6 +48,7 @@ mod batching;
 mod costs;
 mod lane;
 mod ledger;
+mod pace;
 mod picking;
 #[cfg(test)]
 mod tests;
@@ -56,6 +60,7 @@ use crate::thermal::Budget;
 use hearth_api::{Fault, ModelName, Priority};
 use lane::{Lane, Place, Queue, State, Turn, Waiting};
 use ledger::Ledger;
+use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -79,10 +84,7 @@ pub struct Scheduler {
     turn: Turn,
     /// For each priority the virtual time of the last queue picked: where a queue begins that was empty.
     virtual_clock: [Duration; Priority::ALL.len()],
-    /// The board rests until then.
-    resting_until: Time,
-    /// Compute time of inner steps whose rest is still to come.
-    rest_owed: Duration,
+    pace: Pace,
     /// Shutting down; what has not begun by then is handed back.
     draining: Option<Time>,
     /// The last wish for a `Timer`.
@@ -97,6 +99,8 @@ struct Entry {
     arrived: Time,
     /// Its place in its queue; none in a step.
     place: Option<Place>,
+    /// The wait that was expected of it, in seconds; none where none was, or it is over.
+    expected: Option<f64>,
 }
 
 /// A step that runs.
@@ -110,6 +114,9 @@ struct Running {
     inside: bool,
     /// Its request runs alone: nothing may run inside.
     alone: bool,
+    began: Time,
+    /// Mean busy cores that it should take.
+    busy: f64,
 }
 
 impl Scheduler {
@@ -128,8 +135,7 @@ impl Scheduler {
             next_step: 0,
             turn: Turn::default(),
             virtual_clock: [Duration::ZERO; Priority::ALL.len()],
-            resting_until: Time::default(),
-            rest_owed: Duration::ZERO,
+            pace: Pace::default(),
             draining: None,
             wake_at: None,
             now: Time::default(),
@@ -242,22 +248,16 @@ impl Scheduler {
     }
 
     fn set_budget(&mut self, budget: Budget, now: Time) {
-        let (old, new) = (rest_share(&self.budget), rest_share(&budget));
-        if old > 0.0 {
-            self.resting_until = now + self.resting_until.since(now).mul_f64((new / old).min(REST_MOST));
-        }
-        let reshaped = (budget.threads, budget.batch) != (self.budget.threads, self.budget.batch);
+        self.pace.change(&self.budget, &budget, now);
         self.budget = budget;
-        if reshaped {
-            self.lanes.values_mut().for_each(|lane| lane.set_budget(&self.budget));
-        }
+        self.lanes.values_mut().for_each(|lane| lane.set_budget(&self.budget));
     }
 
     fn finished(&mut self, step: StepId, took: Duration, unfinished: &[Ticket], now: Time, actions: &mut Vec<Action>) {
         let Some(at) = self.running.iter().position(|running| running.id == step) else { return };
         let step = self.running.remove(at);
         if let Some(lane) = self.lanes.get_mut(&step.model) {
-            lane.served(step.jobs.len() - unfinished.len().min(step.jobs.len()), took);
+            lane.served(step.jobs.len() - unfinished.len().min(step.jobs.len()), took, step.busy);
             // A lane that came anew under the same name while the step ran has nothing of it.
             lane.running = lane.running.saturating_sub(step.jobs.len());
             lane.queue_mut(step.priority).virtual_time += took;
@@ -266,15 +266,24 @@ impl Scheduler {
             if unfinished.contains(&ticket) {
                 self.wait_again(ticket, actions);
             } else {
+                self.conversation_is_over(ticket, now);
                 self.forget(ticket);
             }
         }
         // What waits again may have no time left.
         self.expire(now, actions);
-        self.rest_owed += took;
         if self.running.is_empty() {
-            let owed = std::mem::take(&mut self.rest_owed);
-            self.resting_until = self.resting_until.max(now) + owed.mul_f64(rest_share(&self.budget));
+            self.pace.over(&self.budget, step.began, took, step.busy, now);
+        } else {
+            self.pace.inner_over(took, step.busy);
+        }
+    }
+
+    /// The stay of a conversation tells how the next will be.
+    fn conversation_is_over(&mut self, ticket: Ticket, now: Time) {
+        let Some(Entry { job, arrived, expected: Some(expected), .. }) = self.jobs.get(&ticket) else { return };
+        if let Some(lane) = self.lanes.get_mut(&job.model) {
+            lane.waits[job.priority as usize].over(*expected, now.since(*arrived).as_secs_f64());
         }
     }
 
@@ -330,12 +339,4 @@ impl Scheduler {
             actions.push(Action::WakeAt(wanted));
         }
     }
-}
-
-/// The longest rest, in times of the step before it.
-const REST_MOST: f64 = 100.0;
-
-/// Rest after a step, as a share of the time it took; whatever the budget says, a number to calculate with.
-fn rest_share(budget: &Budget) -> f64 {
-    if budget.rest.is_nan() { 0.0 } else { budget.rest.clamp(0.0, REST_MOST) }
 }

@@ -29,13 +29,15 @@ impl Scheduler {
             let mut contenders = Vec::new();
             let mut look_again: Option<Time> = None;
             for (model, lane) in &mut self.lanes {
-                let State::Ready { profile, costs } = &lane.state else { continue };
+                let State::Ready { profile, costs, fast } = &lane.state else { continue };
+                let costs = if self.pace.has_saved(now) { fast } else { costs };
                 let queue = lane.queue(priority);
                 if queue.waiting.is_empty() {
                     continue;
                 }
-                if priority < Priority::High && now < self.resting_until {
-                    return Some(self.resting_until);
+                let begins = self.pace.begins(priority == Priority::High);
+                if now < begins {
+                    return Some(begins);
                 }
                 let here = lane.waiting();
                 let may_wait = priority < Priority::High && self.draining.is_none();
@@ -81,11 +83,11 @@ impl Scheduler {
         })
     }
 
-    /// The step, if anything may run inside it: it is the only one, and not one that has to be alone, lest another be blamed for what
-    /// it does.
+    /// The step, if anything may run inside it: it is the only one, not one that has to be alone, lest another be blamed for what
+    /// it does, and what ran inside it has not spent too much heat.
     fn interruptible(&self, step: StepId) -> Option<&Running> {
         let [running] = self.running.as_slice() else { return None };
-        (running.id == step && !running.inside && !running.alone).then_some(running)
+        (running.id == step && !running.inside && !running.alone && self.pace.lets_inside(&self.budget)).then_some(running)
     }
 
     /// Whether a lane has something of this level that may run inside this step: what is urgent inside what is not; and inside
@@ -110,6 +112,8 @@ impl Scheduler {
         let outstanding = lane.waiting() + lane.running;
         lane.arrivals.step(outstanding);
         lane.running += batch.places.len();
+        let converses = lane.converses();
+        let mut waits = lane.waits[priority as usize];
         let queue = lane.queue_mut(priority);
         let held_since = queue.held_since(self.turn);
         let mut jobs = Vec::with_capacity(batch.places.len());
@@ -118,12 +122,17 @@ impl Scheduler {
             let ticket = place.1;
             let entry = self.jobs.get_mut(&ticket).expect("what waits is a job");
             entry.place = None;
+            // Of a conversation the stay is expected, not the wait.
+            if !converses && let Some(expected) = entry.expected.take() {
+                waits.over(expected, now.since(waiting.arrived).as_secs_f64());
+            }
             self.deadlines.remove(&(waiting.deadline, ticket));
             self.waiting_bytes -= entry.job.bytes;
             let batched = held_since.map_or(Duration::ZERO, |since| now.since(since.max(waiting.arrived)));
             let queued = now.since(waiting.arrived).saturating_sub(batched);
             jobs.push((waiting.arrived, StepJob { ticket, queued, batched }));
         }
+        lane.waits[priority as usize] = waits;
         jobs.sort_by_key(|(arrived, job)| (*arrived, job.ticket));
         let jobs: Vec<StepJob> = jobs.into_iter().map(|(_, job)| job).collect();
         self.turn = self.turn.next();
@@ -131,7 +140,16 @@ impl Scheduler {
         let id = StepId(self.next_step);
         self.next_step += 1;
         let tickets = jobs.iter().map(|job| job.ticket).collect();
-        self.running.push(Running { id, model: model.clone(), priority, jobs: tickets, inside, alone: batch.alone });
+        self.running.push(Running {
+            id,
+            model: model.clone(),
+            priority,
+            jobs: tickets,
+            inside,
+            alone: batch.alone,
+            began: now,
+            busy: batch.busy,
+        });
         actions.push(Action::Run(Step { id, model, jobs, threads: batch.threads }));
     }
 }

@@ -215,4 +215,11 @@ pub struct Bounds {
     /// Deadline of a request that names none; also the longest that a request with a later deadline is overtaken by
     /// requests with earlier ones.
     pub default_timeout: Duration,
+    /// Who would have to wait for more than this share of the time left to its deadline is refused; infinity refuses nobody.
+    pub patience: f64,
+}
+
+impl Bounds {
+    /// The patience of the daemon: who is let in has the answer early enough to be worth it, and who is not knows at once.
+    pub const PATIENCE: f64 = 0.25;
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 pub struct Budget {
     /// The most threads a step may use; at least 1.
     pub threads: u32,
+    /// Mean busy cores that the engine may spend; `threads` where nothing is held back.
+    pub cores: f64,
+    /// Cap of the clock, as a share of the top one; 1 is none.
+    pub clock: f64,
     /// The most requests in a step; at least 1.
     pub batch: u32,
-    /// Rest after each step, as a share of the time the step took; 0 is none.
-    pub rest: f64,
     /// The lowest priority that is admitted; lower ones are refused as `too-hot`.
     pub admit: Priority,
     /// When a refused request is worth another try.
@@ -46,12 +48,25 @@ impl Budget {
     pub fn unbounded(threads: u32) -> Budget {
         Budget {
             threads,
+            cores: f64::from(threads),
+            clock: 1.0,
             batch: u32::MAX,
-            rest: 0.0,
             admit: Priority::Background,
             retry_after: Duration::from_secs(1),
             degraded: Degraded::No,
             reason: "cool".into(),
         }
+    }
+
+    /// Whether it is another decision than `other`: one to log and to announce. The pace (`cores`) follows the heat from look
+    /// to look; that is carrying a decision out.
+    pub fn decides_otherwise(&self, other: &Budget) -> bool {
+        let decision = |b: &Budget| (b.threads, b.clock.to_bits(), b.batch, b.admit, b.degraded);
+        decision(self) != decision(other)
+    }
+
+    /// Whether the engine has to hear of it, having heard of `told`.
+    pub fn is_news_after(&self, told: &Budget) -> bool {
+        self.decides_otherwise(told) || self.cores != told.cores || self.retry_after != told.retry_after
     }
 }

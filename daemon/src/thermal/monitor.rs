@@ -1,15 +1,37 @@
-//! The task that reads the sensors, asks the governor, and tells everyone.
+//! The task that reads the sensors, asks the governor, carries out what it says of the clock, and tells everyone.
 
-use super::{Board, Budget, Celsius, Governor, Heat, Limit, Reading};
-use std::time::Duration;
+use super::activity::Activity;
+use super::clock_cap::ClockCap;
+use super::heat::AHEAD;
+use super::learnt_file::LearntFile;
+use super::{Board, Budget, Celsius, Governor, Heat, History, HistoryFiles, Limit, Look, Mode, Reading, Traits};
+use crate::config::Settings;
+use crate::engine::Snapshot;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// What was learnt is written so often, and at the end: an SD card is not worn out by it.
+const KEEP: Duration = Duration::from_secs(15 * 60);
 
 /// What can change while it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tuning {
     limit: Option<Celsius>,
     interval: Duration,
+    /// As configured.
+    configured: Option<Mode>,
+    /// As somebody asked for since the configuration was read.
+    asked: Option<Mode>,
+    /// As power-profiles-daemon says.
+    profile: Option<Mode>,
+}
+
+impl Tuning {
+    fn mode(&self) -> Mode {
+        self.asked.or(self.configured).or(self.profile).unwrap_or_default()
+    }
 }
 
 /// A handle on the running monitor.
@@ -17,95 +39,193 @@ struct Tuning {
 pub struct Monitor {
     heat: watch::Receiver<Heat>,
     tuning: watch::Sender<Tuning>,
+    history: HistoryFiles,
 }
 
 impl Monitor {
+    /// Where the history can be read.
+    pub fn history(&self) -> &HistoryFiles {
+        &self.history
+    }
+
     /// The heat, each time it was read.
     pub fn watch(&self) -> watch::Receiver<Heat> {
         self.heat.clone()
     }
 
-    /// A new limit of the user's and a new interval take effect at the next reading.
+    /// A new limit of the user's, another interval or mode take effect at once.
     pub fn tune(&self, settings: &crate::config::Thermal) {
-        self.tuning.send_replace(Tuning::from(settings));
+        self.tuning.send_modify(|tuning| {
+            tuning.limit = settings.limit_celsius.map(Celsius);
+            tuning.interval = settings.interval;
+            if tuning.configured != settings.mode {
+                (tuning.configured, tuning.asked) = (settings.mode, None);
+            }
+        });
+    }
+
+    /// A mode that somebody asks for, until the daemon ends or the configuration names another one.
+    pub fn set_mode(&self, mode: Mode) {
+        self.tuning.send_modify(|tuning| tuning.asked = Some(mode));
+    }
+
+    /// The mode that power-profiles-daemon is in, for as long as nobody has said otherwise; none: it has gone.
+    pub fn set_profile(&self, profile: Option<Mode>) {
+        self.tuning.send_if_modified(|tuning| std::mem::replace(&mut tuning.profile, profile) != profile);
     }
 }
 
-impl From<&crate::config::Thermal> for Tuning {
-    fn from(settings: &crate::config::Thermal) -> Tuning {
-        Tuning { limit: settings.limit_celsius.map(Celsius), interval: settings.interval }
-    }
+/// The board, and all that is known of it.
+struct Watch {
+    board: Board,
+    governor: Governor,
+    activity: Activity,
+    cap: Option<ClockCap>,
+    learnt: LearntFile,
+    /// Temperatures at which the fan goes one step up.
+    fan: Vec<Celsius>,
+    history: History,
+    engine: watch::Receiver<Arc<Snapshot>>,
 }
 
-/// Reads once, then starts the task; `decide` gets each budget that differs from the one before.
+/// Reads once, then starts the task; `engine` tells what the models did, for the history; `decide` gets each budget that the engine has to hear of.
 pub fn start(
-    settings: &crate::config::Thermal,
-    threads: u32,
+    settings: &Settings,
+    engine: watch::Receiver<Arc<Snapshot>>,
     decide: impl Fn(Budget) + Send + 'static,
     shutdown: CancellationToken,
 ) -> (Monitor, impl Future<Output = ()> + Send + 'static) {
-    let board = Board::find(&settings.root);
-    let tuning = Tuning::from(settings);
-    let mut governor = Governor::new(threads, Limit::of(&board, tuning.limit));
-    let reading = board.read();
-    let mut budget = governor.on(&reading);
-    let (heat, watch) = watch::channel(describe(&board, &governor, &reading, &budget));
-    tracing::info!(board = board.name, "thermal: {}", summary(&heat.borrow()));
-    decide(budget.clone());
+    let thermal = &settings.thermal;
+    let mut tuning = Tuning {
+        limit: thermal.limit_celsius.map(Celsius),
+        interval: thermal.interval,
+        configured: thermal.mode,
+        asked: None,
+        profile: None,
+    };
+    let mut watch = Watch::begin(settings, &tuning, engine);
+    let history = watch.history.files();
+    let (mut told, heat) = watch.look(None);
+    tracing::info!(board = watch.board.name, mode = heat.mode.as_str(), "thermal: {}", summary(&heat));
+    decide(told.clone());
+    let (tell, heat) = watch::channel(heat);
     let (tuner, mut tuned) = watch::channel(tuning);
     let task = async move {
-        let mut tuning = tuning;
         let mut ticks = tokio::time::interval(tuning.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut kept = Instant::now();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 _ = ticks.tick() => {}
                 Ok(()) = tuned.changed() => {
-                    tuning = *tuned.borrow_and_update();
-                    governor.set_limit(Limit::of(&board, tuning.limit));
-                    ticks = tokio::time::interval(tuning.interval);
+                    let new = *tuned.borrow_and_update();
+                    watch.tune(&tuning, &new);
+                    if new.interval != tuning.interval {
+                        ticks = tokio::time::interval(new.interval);
+                    }
+                    tuning = new;
                 }
             }
-            let reading = board.read();
-            let before = governor.zone();
-            let decision = governor.on(&reading);
-            if governor.zone() != before {
-                tracing::info!(zone = governor.zone().as_str(), "thermal: {}", decision.reason);
+            let (budget, heat) = watch.look(Some(&told));
+            tell.send_replace(heat);
+            if budget.is_news_after(&told) {
+                decide(budget.clone());
+                told = budget;
             }
-            heat.send_replace(describe(&board, &governor, &reading, &decision));
-            // A reason that tells a new temperature alone is no new decision.
-            let same = Budget { reason: budget.reason.clone(), ..decision.clone() } == budget;
-            if !same {
-                decide(decision.clone());
+            if kept.elapsed() >= KEEP {
+                watch.learnt.write(&watch.governor.learnt());
+                kept = Instant::now();
             }
-            budget = decision;
         }
+        watch.learnt.write(&watch.governor.learnt());
     };
-    (Monitor { heat: watch, tuning: tuner }, task)
+    (Monitor { heat, tuning: tuner, history }, task)
 }
 
-fn describe(board: &Board, governor: &Governor, reading: &Reading, budget: &Budget) -> Heat {
-    let mut firmware = Vec::new();
-    if let Some(bits) = reading.throttled {
-        let named =
-            [(bits.under_voltage(), "under-voltage now"), (bits.now(), "throttled now"), (bits.since_boot(), "throttled since boot")];
-        firmware.extend(named.into_iter().filter(|(set, _)| *set).map(|(_, what)| what.to_owned()));
+impl Watch {
+    fn begin(settings: &Settings, tuning: &Tuning, engine: watch::Receiver<Arc<Snapshot>>) -> Watch {
+        let board = Board::find(&settings.thermal.root);
+        let traits = Traits::of(&board, settings.limits.compute_threads());
+        let limit = Limit::of(&board, tuning.limit);
+        let fan = traits.fan.clone();
+        let learnt = LearntFile::beside(&settings.state_directory);
+        let mut governor = match learnt.read() {
+            Some(learnt) => Governor::with_learnt(traits, limit, &learnt),
+            None => Governor::new(traits, limit),
+        };
+        let cap = ClockCap::open(&board, settings.runtime_directory.join("clock-cap"));
+        if let Some(cap) = &cap {
+            governor.set_clocks(cap.steps());
+        }
+        governor.set_mode(tuning.mode());
+        let activity = Activity::new(&settings.thermal.root);
+        let history = History::open(&settings.state_directory);
+        Watch { board, governor, activity, cap, learnt, fan, history, engine }
     }
-    Heat {
-        temperature_celsius: reading.hottest.as_ref().map(|(_, t)| *t),
-        sensor: reading.hottest.as_ref().map(|(name, _)| name.clone()),
-        limit_celsius: governor.limit().map(|l| l.at),
-        limit_rule: governor.limit().map_or_else(|| "none: no temperature sensor".into(), |l| l.rule.to_string()),
-        zone: governor.zone(),
-        degraded: budget.degraded,
-        threads: budget.threads,
-        batch: if budget.batch == u32::MAX { 0 } else { budget.batch },
-        rest: budget.rest,
-        admit: budget.admit,
-        firmware_throttling: firmware,
-        board: board.name.clone(),
-        reason: budget.reason.clone(),
+
+    fn tune(&mut self, old: &Tuning, new: &Tuning) {
+        self.governor.set_limit(Limit::of(&self.board, new.limit));
+        if new.mode() != old.mode() {
+            tracing::info!(mode = new.mode().as_str(), "thermal: another mode, instead of {}", old.mode().as_str());
+            self.governor.set_mode(new.mode());
+        }
+    }
+
+    /// One look, and what follows from it. `told` is the budget in force.
+    fn look(&mut self, told: Option<&Budget>) -> (Budget, Heat) {
+        let reading = self.board.read();
+        let look = self.activity.look(&self.board, &reading);
+        let budget = self.governor.on(&look);
+        for notice in self.governor.notices() {
+            tracing::warn!("thermal: {notice}");
+        }
+        if let Some(Err(error)) = self.cap.as_mut().map(|cap| cap.set(budget.clock)) {
+            tracing::warn!("thermal: the clock cannot be capped any more: {error}");
+            self.cap = None;
+            self.governor.set_clocks(Vec::new());
+        }
+        let heat = self.describe(&reading, &look, &budget);
+        let engine = self.engine.borrow().clone();
+        self.history.note(&heat, &engine.stats.models, look.at, SystemTime::now());
+        if told.is_some_and(|told| budget.decides_otherwise(told)) {
+            let (threads, batch, clock, admit) = (budget.threads, heat.batch, budget.clock, budget.admit.as_str());
+            tracing::info!(threads, batch, clock, admit, "thermal: {}", budget.reason);
+        }
+        (budget, heat)
+    }
+
+    fn describe(&self, reading: &Reading, look: &Look, budget: &Budget) -> Heat {
+        let mut firmware = Vec::new();
+        if let Some(bits) = reading.throttled {
+            let named =
+                [(bits.under_voltage(), "under-voltage now"), (bits.now(), "throttled now"), (bits.since_boot(), "throttled since boot")];
+            firmware.extend(named.into_iter().filter(|(set, _)| *set).map(|(_, what)| what.to_owned()));
+        }
+        let limit = self.governor.limit();
+        let mode = self.governor.mode();
+        Heat {
+            temperature_celsius: look.temperature,
+            sensor: reading.hottest.as_ref().map(|(name, _)| name.clone()),
+            limit_celsius: limit.map(|l| l.at),
+            limit_rule: limit.map_or_else(|| "none: no temperature sensor".into(), |l| l.rule.to_string()),
+            mode,
+            cool_celsius: if let Mode::Cool(at) = mode { Some(at) } else { None },
+            degraded: budget.degraded,
+            threads: budget.threads,
+            cores: budget.cores,
+            batch: if budget.batch == u32::MAX { 0 } else { budget.batch },
+            clock: budget.clock,
+            busy: look.busy,
+            admit: budget.admit,
+            fan_step: look.fan,
+            fan_trips: self.fan.clone(),
+            forecast: self.governor.outlook(&AHEAD.map(Duration::from_secs)),
+            limit_in_seconds: self.governor.limit_in().map(|after| after.as_secs_f64()),
+            firmware_throttling: firmware,
+            board: self.board.name.clone(),
+            reason: budget.reason.clone(),
+        }
     }
 }
 

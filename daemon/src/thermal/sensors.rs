@@ -108,6 +108,10 @@ pub struct FrequencyPolicy {
     pub cap_khz: u32,
     /// Highest frequency of the hardware, in kHz.
     pub most_khz: u32,
+    /// Frequencies it has, in kHz, ascending; empty where the driver names none.
+    pub steps_khz: Vec<u32>,
+    /// Where its cap is written.
+    pub(super) cap_file: PathBuf,
 }
 
 /// Readings outside this range are a broken sensor's.
@@ -217,6 +221,18 @@ impl Board {
             .collect()
     }
 
+    /// The fan's step, where there is one: 0 is off.
+    pub fn fan_step(&self) -> Option<u32> {
+        self.cooling_devices().into_iter().find(|device| device.kind.contains("fan")).map(|device| device.state)
+    }
+
+    /// Power of the board in W, where a hwmon chip measures it: its first channel.
+    pub fn watts(&self) -> Option<f64> {
+        let chips = numbered(&self.root.join("sys/class/hwmon"), "hwmon");
+        let micro = chips.iter().find_map(|chip| number(&chip.join("power1_input")).or_else(|| number(&chip.join("power1_average"))))?;
+        Some(f64::from(micro) / 1e6)
+    }
+
     /// Clocks of the cores.
     pub fn frequencies(&self) -> Vec<FrequencyPolicy> {
         let policies = numbered(&self.root.join("sys/devices/system/cpu/cpufreq"), "policy");
@@ -228,6 +244,8 @@ impl Board {
                     now_khz: number(&p.join("scaling_cur_freq"))?,
                     cap_khz: number(&p.join("scaling_max_freq"))?,
                     most_khz: number(&p.join("cpuinfo_max_freq"))?,
+                    steps_khz: steps(&p.join("scaling_available_frequencies")),
+                    cap_file: p.join("scaling_max_freq"),
                 })
             })
             .collect()
@@ -261,6 +279,13 @@ fn numbered(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 fn text(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     Some(text.trim_end_matches(['\0', '\n', ' ']).to_owned())
+}
+
+/// Frequencies in a file, ascending.
+fn steps(file: &Path) -> Vec<u32> {
+    let mut steps: Vec<u32> = text(file).unwrap_or_default().split_whitespace().filter_map(|step| step.parse().ok()).collect();
+    steps.sort_unstable();
+    steps
 }
 
 fn number(file: &Path) -> Option<u32> {

@@ -143,6 +143,11 @@ impl Talk {
         self.streams
     }
 
+    /// Tokens that were generated so far.
+    pub fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
     pub(super) fn priority(&self) -> Priority {
         self.priority
     }
@@ -247,7 +252,7 @@ impl Talk {
             Finish::Length => FinishReason::Length,
         };
         let now = Instant::now();
-        let answer = (self.tokens.len() - self.prompt) as u32;
+        let answer = self.generated() as u32;
         let first = self.first.unwrap_or(now);
         let seconds = (now - first).as_secs_f64();
         let speed = Speed {

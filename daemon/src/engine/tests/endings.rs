@@ -41,6 +41,34 @@ fn two_models_share_the_engine() {
 }
 
 #[test]
+fn what_each_model_did_is_counted() {
+    let home = Home::with(&[("double", times(2.0)), ("slow", slow(LONG)), ("unused", times(3.0))]);
+    let kit = home.start();
+    kit.load("slow");
+    kit.load("double");
+    kit.hold_measurements();
+    let long = kit.ask("slow", slow_input());
+    kit.until_computing();
+    let waits = kit.ask("slow", slow_input());
+    let refused = kit.submit(key("refused"), kit.request("slow", slow_input()));
+    kit.engine.cancel(&key("refused"));
+    assert_eq!(refused.fault().kind, FaultKind::Cancelled);
+    // Told while the long one is still at work, a tick later at the latest.
+    let now = kit.until(|s| s.stats.models[&name("slow")].faults == 1).stats;
+    assert!(now.models[&name("slow")].waiting <= 2);
+    for pending in [long, waits, kit.ask("double", input([1.0; 4])), kit.ask("nobody", input([1.0; 4]))] {
+        pending.end();
+    }
+    let stats = kit.until(|s| s.stats.answered == 3 && s.stats.models[&name("double")].answered == 1).stats;
+    let slow = &stats.models[&name("slow")];
+    assert_eq!((slow.answered, slow.faults, slow.tokens, slow.waiting), (2, 1, 0, 0));
+    assert!(slow.answered_us > 0 && slow.batch >= 1 && slow.threads >= 1);
+    let unused = &stats.models[&name("unused")];
+    assert_eq!((unused.answered, unused.batch, unused.threads), (0, 0, 0));
+    assert!(!stats.models.contains_key(&name("nobody")), "whoever names models must not fill the memory");
+}
+
+#[test]
 fn requests_that_wait_together_run_together() {
     let home = Home::with(&[("double", times(2.0)), ("slow", slow(LONG))]);
     let kit = home.start();

@@ -177,8 +177,9 @@ impl Home {
             dbus: None,
             models,
             limits,
-            thermal: Thermal { root: folder.path().into(), limit_celsius: None, interval: PATIENCE },
+            thermal: Thermal { root: folder.path().into(), limit_celsius: None, interval: PATIENCE, mode: None },
             runtime_directory: folder.path().join("run"),
+            state_directory: folder.path().into(),
         };
         Home { _folder: folder, settings }
     }

@@ -26,7 +26,7 @@ pub(super) fn name(name: &str) -> ModelName {
 }
 
 pub(super) const BOUNDS: Bounds =
-    Bounds { requests: 100_000, bytes: 1 << 40, requests_per_model: 100_000, default_timeout: Duration::from_secs(20) };
+    Bounds { requests: 100_000, bytes: 1 << 40, requests_per_model: 100_000, default_timeout: Duration::from_secs(20), patience: 0.4 };
 
 /// A model of the board: a step of `n` takes `base + each * ceil(n / threads)`.
 #[derive(Debug, Clone)]

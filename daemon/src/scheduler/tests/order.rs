@@ -90,7 +90,7 @@ fn under_overload_answers_still_come_in_time() {
 
 #[test]
 fn a_deadline_that_passes_while_waiting_ends_the_wait_to_the_microsecond() {
-    let mut board = Board::with(&[("digits", single(ms(100)))]);
+    let mut board = Board::with(&[("digits", single(ms(100)).unmeasured())]);
     board.ask_at(ms(0), Ask::of("digits"));
     let late = board.ask_at(ms(1), Ask::of("digits").within(us(50_123)));
     board.run();
@@ -184,34 +184,63 @@ fn steps_may_be_reported_over_in_either_order() {
     assert!(run(scheduler.on(Event::Finished { step: inner, took: ms(2), unfinished: Vec::new() }, at(ms(6)))).is_some());
 }
 
-#[test]
-fn the_board_rests_after_each_step_but_not_from_high_priority() {
-    let mut board = Board::with(&[("digits", single(ms(10)))]);
-    board.on(Event::Budget(Budget { rest: 0.5, ..Budget::unbounded(2) }));
-    let [a, b, c] = [0, 1, 2].map(|n| board.ask_at(ms(n), Ask::of("digits")));
-    let high = board.ask_at(ms(11), Ask::of("digits").high());
-    let cooler = board.ask_at(ms(40), Ask::of("digits"));
-    board.event_at(ms(53), Event::Budget(Budget::unbounded(2)));
-    board.run();
-    assert_eq!(board.started(a), at(ms(0)));
-    assert_eq!(board.started(high), at(ms(11)));
-    // 15 is the end of the rest after the first; the second ends at 21 and adds 5 of its own.
-    assert_eq!(board.started(b), at(ms(26)));
-    assert_eq!(board.started(c), at(ms(41)));
-    assert_eq!(board.started(cooler), at(ms(53)), "a board that may go on at once does");
+/// Steps of one core while half a core may be spent.
+fn half_a_core() -> Budget {
+    Budget { cores: 0.5, ..Budget::unbounded(2) }
 }
 
 #[test]
-fn a_high_priority_step_in_a_rest_adds_to_it() {
-    let mut board = Board::with(&[("digits", single(ms(100))), ("gauge", single(ms(2)))]);
-    board.on(Event::Budget(Budget { rest: 0.5, ..Budget::unbounded(2) }));
-    board.ask_at(ms(0), Ask::of("digits"));
-    board.ask_at(ms(50), Ask::of("gauge").high());
-    board.ask_at(ms(110), Ask::of("gauge").high());
-    let next = board.ask_at(ms(1), Ask::of("digits"));
+fn the_board_rests_until_a_step_is_paid_for_and_high_priority_waits_less() {
+    let mut board = Board::with(&[("digits", single(ms(200)))]);
+    board.on(Event::Budget(half_a_core()));
+    let [a, b] = [0, 1].map(|n| board.ask_at(ms(n), Ask::of("digits")));
+    let high = board.ask_at(ms(250), Ask::of("digits").high());
     board.run();
-    // 100 ms and 2 ms inside it end at 102; 51 ms of rest, and 1 for the 2 ms at 110.
-    assert_eq!(board.started(next), at(ms(154)));
+    assert_eq!((board.started(a), board.started(high)), (at(ms(0)), at(ms(250))));
+    // 200 ms are paid for at 400, and 200 more at 800.
+    assert_eq!(board.started(b), at(ms(800)));
+}
+
+#[test]
+fn a_board_that_may_go_on_at_once_does() {
+    let mut board = Board::with(&[("digits", single(ms(200)))]);
+    board.on(Event::Budget(half_a_core()));
+    let [_, b] = [0, 1].map(|n| board.ask_at(ms(n), Ask::of("digits")));
+    board.event_at(ms(250), Event::Budget(Budget::unbounded(2)));
+    board.run();
+    assert_eq!(board.started(b), at(ms(250)));
+}
+
+#[test]
+fn a_flood_of_high_priority_spends_no_more_than_the_budget() {
+    let mut board = Board::with(&[("digits", single(ms(20))), ("gauge", single(ms(400)))]);
+    board.node = ms(5);
+    board.on(Event::Budget(half_a_core()));
+    for n in 0..1_500 {
+        board.ask_at(ms(n * 20), Ask::of("digits").high());
+    }
+    board.ask_at(ms(1), Ask::of("gauge"));
+    board.run_until(Duration::from_secs(30));
+    let spent = board.compute("digits") + board.compute("gauge");
+    assert!((14.5..=15.4).contains(&spent.as_secs_f64()), "{spent:?} of 30 s at half a core");
+}
+
+#[test]
+fn what_is_spent_is_what_the_budget_allows_whatever_the_steps() {
+    let uneven = Model::new(ms(30), ms(7));
+    for cores in [0.1, 0.5, 0.9, 1.3, 1.7] {
+        let mut board = Board::with(&[("digits", uneven.clone()), ("gauge", single(ms(90)))]);
+        board.on(Event::Budget(Budget { cores, ..Budget::unbounded(2) }));
+        for n in 0..6_000 {
+            board.ask_at(ms(n * 10), Ask::of(if n % 3 == 0 { "gauge" } else { "digits" }));
+        }
+        board.run_until(Duration::from_secs(60));
+        let spent: f64 = board.steps.iter().map(|ran| ran.took.as_secs_f64() * f64::from(ran.threads)).sum();
+        assert!(spent <= cores * 60.0 + 0.5, "{spent} of {} core-seconds", cores * 60.0);
+        assert!(spent > cores * 60.0 * 0.6, "{spent} of {} core-seconds", cores * 60.0);
+        let threads = board.steps.iter().map(|ran| ran.threads).max();
+        assert!(threads <= Some(if cores <= 1.0 { 1 } else { 2 }));
+    }
 }
 
 #[test]

@@ -48,10 +48,10 @@ fn ask() -> impl Strategy<Value = Happening> {
 
 fn budget() -> impl Strategy<Value = Budget> {
     let admit = prop_oneof![6 => Just(Priority::Background), 2 => Just(Priority::Normal), 1 => Just(Priority::High)];
-    (0u32..4, 0u32..20, prop_oneof![Just(0.0), 0.0..2.0, Just(f64::NAN)], admit).prop_map(|(threads, batch, rest, admit)| Budget {
+    (0u32..4, 0u32..20, prop_oneof![Just(0.0), 0.0..4.0, Just(f64::NAN)], admit).prop_map(|(threads, batch, cores, admit)| Budget {
         threads: threads.max(1),
         batch: batch.max(1),
-        rest,
+        cores,
         admit,
         ..Budget::unbounded(2)
     })

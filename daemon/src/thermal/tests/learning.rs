@@ -1,0 +1,110 @@
+//! It learns a board that is not what it was taken for, and forecasts it.
+
+use super::board::*;
+use crate::thermal::{Governor, Learnt, Mode};
+use std::time::Duration;
+
+/// Work that comes and goes.
+fn uneven(second: u32) -> f64 {
+    if (second / 90).is_multiple_of(2) { 1.5 } else { 0.3 }
+}
+
+#[test]
+fn a_board_that_is_not_as_it_was_taken_for_is_forecast_well() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(25.0));
+    live(&mut governor, &mut board, 1200, uneven);
+    for (seconds, busy) in [(10, 2.0), (60, 2.0), (300, 1.0), (300, 0.0)] {
+        let expected = governor.expect(&[load(seconds, busy)]).unwrap();
+        let mut there = board.clone();
+        (0..seconds).for_each(|_| there.second(busy, 1.0));
+        let off = expected.temperature.0 - there.chip;
+        assert!(off.abs() < 1.5, "{off:.2} K after {seconds} s of {busy} cores");
+        assert!(off.abs() < 3.0 * expected.error, "{off:.2} K, and the error was to be {:.2}", expected.error);
+    }
+}
+
+#[test]
+fn the_error_is_larger_further_ahead_and_smaller_when_more_was_seen() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(25.0));
+    let horizons = [10, 60, 300].map(Duration::from_secs);
+    live(&mut governor, &mut board, 5, uneven);
+    let early = governor.outlook(&horizons);
+    live(&mut governor, &mut board, 900, uneven);
+    let late = governor.outlook(&horizons);
+    assert!(late[0].error < late[1].error && late[1].error < late[2].error, "{late:?}");
+    assert!(early.iter().zip(&late).all(|(early, late)| late.error < early.error));
+}
+
+#[test]
+fn it_says_when_the_limit_will_be_reached_and_headroom_is_one_there() {
+    let mut board = Board::new(35.0);
+    let mut governor = governor(Mode::Balanced);
+    live(&mut governor, &mut board, 600, uneven);
+    assert_eq!(governor.limit_in(), None);
+    // Others take the board, whatever the budget says.
+    for _ in 0..30 {
+        board.second(4.0, 1.0);
+        let look = board.look(4.0, 1.0);
+        governor.on(&look);
+    }
+    let told = governor.limit_in().unwrap().as_secs_f64();
+    let mut seconds = 0.0;
+    while board.chip < LIMIT {
+        board.second(4.0, 1.0);
+        seconds += 1.0;
+    }
+    assert!((told - seconds).abs() < 0.25 * seconds + 5.0, "told {told} s, was {seconds} s");
+    let outlook = governor.outlook(&[Duration::from_secs_f64(told)]);
+    assert!((outlook[0].headroom - 1.0).abs() < 0.1, "{outlook:?}");
+}
+
+#[test]
+fn what_was_learnt_survives_a_restart_and_nonsense_is_not_believed() {
+    let (mut taught, mut board) = (governor(Mode::Balanced), Board::new(25.0));
+    live(&mut taught, &mut board, 1200, uneven);
+    let kept = serde_json::to_string(&taught.learnt()).unwrap();
+    assert!(kept.len() < 2000);
+    let learnt: Learnt = serde_json::from_str(&kept).unwrap();
+    let off = |mut governor: Governor| {
+        let mut board = board.clone();
+        live(&mut governor, &mut board, 20, |_| 0.3);
+        let expected = governor.expect(&[load(120, 2.0)]).unwrap().temperature.0;
+        (0..120).for_each(|_| board.second(2.0, 1.0));
+        (expected - board.chip).abs()
+    };
+    let again = off(Governor::with_learnt(traits(), limit(), &learnt));
+    assert!(again < 3.0, "{again:.1} K");
+    for nonsense in [
+        "{\"version\":1,\"logarithms\":[1e9,-1e9,0.0,3.0],\"sigmas\":[1.0,1.0,1.0,1.0]}",
+        "{\"version\":7,\"logarithms\":[],\"sigmas\":[]}",
+    ] {
+        let nonsense: Learnt = serde_json::from_str(nonsense).unwrap();
+        let mut governor = Governor::with_learnt(traits(), limit(), &nonsense);
+        let mut board = Board::new(35.0);
+        live(&mut governor, &mut board, 900, |_| 4.0);
+        assert!(board.peak <= LIMIT, "{:.2}", board.peak);
+    }
+}
+
+#[test]
+fn a_board_that_cools_worse_is_kept_below_its_limit_and_learnt_anew() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(30.0));
+    live(&mut governor, &mut board, 1500, |_| 4.0);
+    let before = governor.notices();
+    assert!(before.is_empty(), "{before:?}");
+    board.resistance[1] = 7.5;
+    live(&mut governor, &mut board, 600, |_| 4.0);
+    assert!(board.peak <= LIMIT + 0.1, "{:.2}", board.peak);
+    let expected = governor.expect(&[load(300, 1.0)]).unwrap().temperature.0;
+    (0..300).for_each(|_| board.second(1.0, 1.0));
+    assert!((expected - board.chip).abs() < 3.0, "{expected:.1} of {:.1}", board.chip);
+}
+
+#[test]
+fn a_look_is_taken_in_within_a_hundred_microseconds() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(30.0));
+    let start = std::time::Instant::now();
+    live(&mut governor, &mut board, 2000, uneven);
+    // Unoptimised and on a busy machine it may take some times as long.
+    assert!(start.elapsed() / 2000 < Duration::from_millis(1), "{:?} a look", start.elapsed() / 2000);
+}
