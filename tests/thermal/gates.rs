@@ -1,0 +1,176 @@
+//! The gates: what the governor is held to in each cell, and how it is judged.
+//!
+//! - The limit is never out of reach: whoever does nothing keeps it on all of these boards.
+//! - To serve as much as firmware only is *out of reach* where the oracle, with the same actuators and limit, misses it as well; its
+//!   figure is shown.
+//! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals,
+//!   beside the better of a plain queue and our own.
+//! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
+//!   limit, where there are enough of them; images and conversations each for themselves. Firmware only has a plain queue here, as
+//!   servers have that know nothing of heat; beside it what our admission alone would do.
+//! - Swings of the pace count where the load stands still: in bursts the pace must go up in the cool and down in the heat.
+//! - Forecasts: not those of the first 300 s, nor those that span the failure of the fan or are made within 300 s of it.
+
+use super::outcome::{Outcome, Wait};
+
+/// How a gate was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was.
+    Met,
+    /// It was not.
+    Missed,
+    /// It was not, nor by the oracle.
+    OutOfReach,
+    /// It says nothing here.
+    NotJudged,
+}
+
+/// A gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Zero seconds above the limit.
+    Limit,
+    /// Goodput at least 95 % of the oracle's.
+    Oracle,
+    /// Goodput at least that of firmware only.
+    Firmware,
+    /// 99th percentile of waits at most half of firmware only.
+    Waits,
+    /// Fewer than 20 switches an hour, and fewer than 20 swings of the pace.
+    Switches,
+    /// Forecast given the load that came, at +60 s, within 1.5 °C RMS.
+    Minute,
+    /// The same at +300 s, within 3 °C.
+    FiveMinutes,
+}
+
+/// What a cell came to.
+pub(crate) struct Judged {
+    /// The gate.
+    pub(crate) gate: Gate,
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+    /// The governor's figure, and the oracle's where it tells why.
+    pub(crate) figures: String,
+}
+
+/// What is compared in a cell.
+pub(crate) struct Compared<'a> {
+    /// Firmware only, with a plain queue.
+    pub(crate) firmware: &'a Outcome,
+    /// Firmware only, with our admission.
+    pub(crate) admitting: &'a Outcome,
+    /// The governor.
+    pub(crate) governor: &'a Outcome,
+    /// The oracle.
+    pub(crate) oracle: &'a Outcome,
+}
+
+/// A cell is overloaded while firmware only runs hot if it turned away at least this share of a request a second.
+const OVERLOADED: f64 = 0.2;
+/// Requests that a percentile needs.
+const ENOUGH: usize = 200;
+
+impl Gate {
+    /// Every gate.
+    pub(crate) const ALL: [Gate; 7] =
+        [Gate::Limit, Gate::Oracle, Gate::Firmware, Gate::Waits, Gate::Switches, Gate::Minute, Gate::FiveMinutes];
+
+    /// What it demands.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Gate::Limit => "never above the limit",
+            Gate::Oracle => "goodput at least 95 % of the oracle's",
+            Gate::Firmware => "goodput at least firmware's (clock)",
+            Gate::Waits => "p99 at most half of firmware's",
+            Gate::Switches => "fewer than 20 switches an hour",
+            Gate::Minute => "forecast +60 s within 1.5 K RMS",
+            Gate::FiveMinutes => "forecast +300 s within 3 K RMS",
+        }
+    }
+
+    /// Judges a cell.
+    pub(crate) fn judge(self, cell: &Compared) -> Judged {
+        let (verdict, figures) = match self {
+            Gate::Limit => {
+                let shows = |o: &Outcome| format!("{:.1} s above, peak {:.2} °C", o.above, o.peak);
+                (met(cell.governor.above == 0.0), format!("{}; oracle {}", shows(cell.governor), shows(cell.oracle)))
+            }
+            Gate::Oracle => {
+                let share = cell.governor.good / cell.oracle.good.max(1.0);
+                (met(share >= 0.95), format!("{:.1} % of the oracle's", 100.0 * share))
+            }
+            Gate::Firmware => {
+                let share = |o: &Outcome| o.good / cell.firmware.good.max(cell.admitting.good).max(1.0);
+                let (plain, ours) =
+                    (|o: &Outcome| o.good / cell.firmware.good.max(1.0), |o: &Outcome| o.good / cell.admitting.good.max(1.0));
+                let shares = |o: &Outcome| format!("{:.1} % of a plain queue's, {:.1} % of ours", 100.0 * plain(o), 100.0 * ours(o));
+                let (verdict, figures) = cell.by(|o| share(o) >= 0.995, shares);
+                (if cell.governor.cell.clock { verdict } else { Verdict::NotJudged }, figures)
+            }
+            Gate::Waits => cell.waits(),
+            Gate::Switches => {
+                let (switches, swings) = (cell.governor.switches_an_hour(), cell.governor.swings_an_hour());
+                let swings_count = cell.governor.cell.load.stands_still();
+                (met(switches < 20.0 && (swings < 20.0 || !swings_count)), format!("{switches:.0} switches and {swings:.0} swings an hour"))
+            }
+            Gate::Minute => forecast(cell.governor, 0, 1.5),
+            Gate::FiveMinutes => forecast(cell.governor, 1, 3.0),
+        };
+        Judged { gate: self, verdict, figures }
+    }
+}
+
+fn met(is: bool) -> Verdict {
+    if is { Verdict::Met } else { Verdict::Missed }
+}
+
+fn forecast(governor: &Outcome, horizon: usize, within: f64) -> (Verdict, String) {
+    match governor.given[horizon].rms() {
+        Some(rms) => (met(rms <= within), format!("{rms:.2} K RMS")),
+        None => (Verdict::NotJudged, "none".into()),
+    }
+}
+
+impl Compared<'_> {
+    fn by(&self, keeps: impl Fn(&Outcome) -> bool, figure: impl Fn(&Outcome) -> String) -> (Verdict, String) {
+        let figures = format!("{}; oracle {}", figure(self.governor), figure(self.oracle));
+        let verdict = match (keeps(self.governor), keeps(self.oracle)) {
+            (true, _) => Verdict::Met,
+            (false, true) => Verdict::Missed,
+            (false, false) => Verdict::OutOfReach,
+        };
+        (verdict, figures)
+    }
+
+    fn waits(&self) -> (Verdict, String) {
+        let hot: Vec<bool> = self.firmware.seconds.iter().map(|second| second.above).collect();
+        let in_heat = |wait: &Wait| hot.get(wait.came as usize).is_some_and(|above| *above);
+        let turned_away: u32 = self.firmware.seconds.iter().filter(|second| second.above).map(|second| second.turned_away).sum();
+        let hot_for = hot.iter().filter(|above| **above).count();
+        if hot_for < 30 || f64::from(turned_away) < OVERLOADED * hot_for as f64 {
+            return (Verdict::NotJudged, "firmware only is not overloaded in the heat".into());
+        }
+        let mut verdict = Verdict::NotJudged;
+        let mut figures = Vec::new();
+        for (talk, what) in [(false, "images"), (true, "conversations")] {
+            let of = |wait: &Wait| wait.talk == talk && in_heat(wait);
+            let enough = self.firmware.waits.iter().filter(|wait| of(wait)).count() >= ENOUGH;
+            let (Some(firmware), Some(governor)) = (self.firmware.wait(0.99, of), self.governor.wait(0.99, of)) else { continue };
+            if !enough {
+                continue;
+            }
+            if governor > 0.5 * firmware {
+                verdict = Verdict::Missed;
+            } else if verdict == Verdict::NotJudged {
+                verdict = Verdict::Met;
+            }
+            let [admitting, oracle] = [self.admitting, self.oracle].map(|o| o.wait(0.99, of).unwrap_or(0.0));
+            figures.push(format!(
+                "{what} {governor:.1} s of firmware's {firmware:.1} (with our admission {admitting:.1}; oracle {oracle:.1})"
+            ));
+        }
+        (verdict, figures.join(", "))
+    }
+}
