@@ -27,7 +27,7 @@ from llama import Llama, Shape
 SEED = 20264
 BATCH = 32
 STEPS, RATE = 15000, 0.01
-ROUNDS = [(6000, 0.005), (8000, 0.006), (6000, 0.006)]
+ROUNDS = [(6000, 0.005), (8000, 0.006), (4000, 0.006)]
 """Steps and rate of each further round."""
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
