@@ -11,16 +11,12 @@ use zbus::{Proxy, Variant};
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A daemon on the captured tree of a board, which `prepare` may change.
-pub(crate) async fn stage(
-    board: &str,
-    prepare: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
-) -> anyhow::Result<(Bus, Home, Hearthd)> {
+/// A daemon on a copy of the captured tree of a board.
+pub(crate) async fn stage(board: &str) -> anyhow::Result<(Bus, Home, Hearthd)> {
     let (bus, home) = (Bus::start()?, home()?);
     let root = home.path("board");
     let copied = std::process::Command::new("cp").arg("-r").arg(repository("tests/boards").join(board)).arg(&root).status()?;
     anyhow::ensure!(copied.success());
-    prepare(&root)?;
     let daemon = start(&bus, &home)?;
     wait_for_name(&bus.connect().await?).await?;
     Ok((bus, home, daemon))
@@ -49,7 +45,7 @@ where
 
 #[tokio::test]
 async fn heat_and_its_forecast_can_be_asked_for() -> anyhow::Result<()> {
-    let (bus, _home, _daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, _home, _daemon) = stage("pi5").await?;
     let client = bus.connect().await?;
     let thermal = proxy(&client, MANAGER_PATH, THERMAL_INTERFACE).await?;
     let (temperature, limit): (f64, f64) = (thermal.get_property("Temperature").await?, thermal.get_property("Limit").await?);
@@ -73,7 +69,7 @@ async fn heat_and_its_forecast_can_be_asked_for() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_mode_can_be_asked_for() -> anyhow::Result<()> {
-    let (bus, home, daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, home, daemon) = stage("pi5").await?;
     let client = bus.connect().await?;
     let thermal = proxy(&client, MANAGER_PATH, THERMAL_INTERFACE).await?;
     let set = async |mode: &str, celsius: Option<f64>| {
@@ -117,7 +113,7 @@ impl Profiles {
 
 #[tokio::test]
 async fn the_power_profile_counts_until_somebody_says_otherwise() -> anyhow::Result<()> {
-    let (bus, _home, _daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, _home, _daemon) = stage("pi5").await?;
     let client = bus.connect().await?;
     let thermal = proxy(&client, MANAGER_PATH, THERMAL_INTERFACE).await?;
     let profiles = zbus::connection::Builder::address(bus.address().as_str())
@@ -137,7 +133,7 @@ async fn the_power_profile_counts_until_somebody_says_otherwise() -> anyhow::Res
 
 #[tokio::test]
 async fn what_was_learnt_outlives_the_daemon() -> anyhow::Result<()> {
-    let (bus, home, mut daemon) = stage("pi4", |_| Ok(())).await?;
+    let (bus, home, mut daemon) = stage("pi4").await?;
     let client = bus.connect().await?;
     daemon.signal(Signal::TERM)?;
     daemon.wait()?;
@@ -152,7 +148,7 @@ async fn what_was_learnt_outlives_the_daemon() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_sensor_that_goes_away_is_heat_and_said_aloud() -> anyhow::Result<()> {
-    let (bus, home, _daemon) = stage("pi4", |_| Ok(())).await?;
+    let (bus, home, _daemon) = stage("pi4").await?;
     let client = bus.connect().await?;
     let thermal = proxy(&client, MANAGER_PATH, THERMAL_INTERFACE).await?;
     assert_eq!(thermal.get_property::<String>("PerformanceDegraded").await?, "");

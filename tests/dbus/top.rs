@@ -14,7 +14,7 @@ use zbus::Variant;
 
 #[tokio::test]
 async fn the_heat_and_the_mode_are_told_and_set() -> anyhow::Result<()> {
-    let (bus, _home, _daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, _home, _daemon) = stage("pi5").await?;
     let told = printed(&hearthctl(&bus, &["thermal"])?);
     for part in ["52.4 °C of 80 °C", "headroom", "at this load", "mode", "balanced", "fan 1 of 4", "why"] {
         assert!(told.contains(part), "{part} is not in\n{told}");
@@ -34,7 +34,7 @@ async fn the_heat_and_the_mode_are_told_and_set() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_report_shows_what_the_daemon_kept() -> anyhow::Result<()> {
-    let (bus, home, mut daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, home, mut daemon) = stage("pi5").await?;
     let file = home.path("report.svg");
     let path = file.to_str().context("UTF-8")?;
     until("a first line is kept", async || Ok(hearthctl(&bus, &["thermal", "report", "-o", path])?.status.success())).await?;
@@ -98,7 +98,7 @@ impl Drop for Lines {
 
 #[tokio::test]
 async fn top_counts_by_model_and_outlives_the_daemon() -> anyhow::Result<()> {
-    let (bus, home, mut daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, home, mut daemon) = stage("pi5").await?;
     let client = bus.connect().await?;
     let digits = model(&client, "digits").await?;
     let mut lines = Lines::start(&bus)?;
@@ -159,7 +159,7 @@ fn on_a_terminal(
 
 #[tokio::test]
 async fn top_gives_the_terminal_back_as_it_was() -> anyhow::Result<()> {
-    let (bus, home, _daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, home, _daemon) = stage("pi5").await?;
     let pid_file = home.path("pid");
     let key = |key: &'static [u8]| move |script: &mut Child| Ok(script.stdin.as_mut().context("piped")?.write_all(key)?);
     let signal = |signal: Signal| {
@@ -185,7 +185,7 @@ async fn top_gives_the_terminal_back_as_it_was() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_key_changes_the_mode() -> anyhow::Result<()> {
-    let (bus, home, _daemon) = stage("pi5", |_| Ok(())).await?;
+    let (bus, home, _daemon) = stage("pi5").await?;
     on_a_terminal(&bus, &home.path("pid"), (80, 24), |script| {
         let mut keys = script.stdin.as_ref().context("piped")?;
         keys.write_all(b"m")?;

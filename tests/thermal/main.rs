@@ -33,6 +33,8 @@ const THREADS: usize = 2;
 
 const USAGE: &str = "\
 tests/heat [options]
+  --live ...     the real daemon beside a virtual board instead; --live --help tells more
+  --points ...   what an item costs at each batch and thread count instead
   --short        a few cells, in less than 30 s of CPU time
   --only WORDS   only cells, faults and modes whose names have all these words (such as \"Pi 4 bare steady\")
   --seconds N    virtual seconds of each cell (3600)

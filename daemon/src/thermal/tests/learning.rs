@@ -101,7 +101,7 @@ fn a_board_that_cools_worse_is_kept_below_its_limit_and_learnt_anew() {
 }
 
 #[test]
-fn a_look_is_taken_in_within_a_hundred_microseconds() {
+fn a_look_is_taken_in_within_a_millisecond() {
     let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(30.0));
     let start = std::time::Instant::now();
     live(&mut governor, &mut board, 2000, uneven);
