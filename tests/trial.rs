@@ -30,7 +30,7 @@ fn all_is_well(lines: &[Value]) {
         *asked += 1;
         *wrong += usize::from(line["right"] == false);
     }
-    assert_eq!(models.keys().copied().collect::<Vec<_>>(), ["bearing", "digits", "gauge", "parts"]);
+    assert_eq!(models.keys().copied().collect::<Vec<_>>(), ["bearing", "digits", "foreman", "gauge", "parts"]);
     for (model, (asked, wrong)) in models {
         // A picture of parts is right if every box in it is; to what it promises of boxes, `try` itself holds the model.
         let one_in = if model == "parts" { 4 } else { 20 };

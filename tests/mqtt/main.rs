@@ -5,6 +5,7 @@ mod boxes;
 mod connection;
 mod delivery;
 mod faults;
+mod foreman;
 mod others;
 mod secure;
 mod state;

@@ -9,7 +9,7 @@ use hearth_api::dbus::{
 };
 use hearth_api::graph::{Graph, Operator, Running};
 use hearth_api::history::Record;
-use hearth_api::{Fault, Limit, ModelInfo, ModelName, Payload};
+use hearth_api::{Fault, FaultBody, Limit, ModelInfo, ModelName, Payload};
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -208,10 +208,35 @@ impl Talk {
         self.lines.next_line().await.map_err(unreadable)
     }
 
+    /// The whole reply, which is the last line.
+    pub async fn whole(mut self) -> Result<Value, CallError> {
+        let mut last = None;
+        while let Some(line) = self.next().await? {
+            last = Some(line);
+        }
+        let line = last.ok_or_else(|| CallError::Unreachable(anyhow!("the daemon went away before the answer was there")))?;
+        reply(serde_json::from_str(&line).map_err(unknown)?)
+    }
+
     /// Stops the model; the last line then says `cancelled`.
     pub async fn cancel(&self) -> Result<(), CallError> {
         self.job.call("Cancel", &()).await.map_err(call_error)
     }
+}
+
+/// A reply, or the fault that a message is.
+pub(crate) fn reply(message: Value) -> Result<Value, CallError> {
+    if message.get("kind").is_none() {
+        return Ok(message);
+    }
+    let body: FaultBody = serde_json::from_value(message).map_err(unknown)?;
+    Err(CallError::Fault(body.fault))
+}
+
+/// Something that the daemon said and that is not understood.
+pub(crate) fn unknown(error: serde_json::Error) -> CallError {
+    let what = "the daemon answers in a way that is not known here; are both of one version?";
+    CallError::Unreachable(anyhow::Error::new(error).context(what))
 }
 
 /// A payload as a call takes it: bytes, or a sealed memfd over 16 KiB.

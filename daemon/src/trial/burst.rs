@@ -99,7 +99,7 @@ pub(super) async fn run(doors: &Doors, samples: Vec<Sample>, requests: usize, qu
 /// Asks, and asks again when told when to; the batch the answer rode in, or nothing if none came.
 async fn persistent(doors: &Doors, door: Door, sample: &Sample, i: usize) -> Option<u32> {
     for attempt in 0..TRIES {
-        match doors.ask(door, &sample.model, &format!("burst-{i}-{attempt}"), &sample.payload).await {
+        match doors.ask(door, sample, &format!("burst-{i}-{attempt}")).await {
             Ok(reply) => return Some(reply.batch),
             Err(CallError::Fault(fault)) if fault.retry_after_ms.is_some() => {
                 tokio::time::sleep(Duration::from_millis(fault.retry_after_ms.unwrap_or(1))).await;

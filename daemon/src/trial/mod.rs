@@ -9,17 +9,19 @@ use crate::{cli, config};
 use anyhow::Context;
 use clap::Args;
 use hearth_api::dbus::{BUS_NAME, INLINE_BYTES, MODEL_INTERFACE, model_path};
-use hearth_api::{ContentType, ModelName, ModelState, Payload, Priority, Reply};
+use hearth_api::{ContentType, Fault, ModelName, ModelState, Payload, Priority, Reply, RequestId};
 use hearth_ctl::CallError;
 use hearth_ctl::broker::{BrokerClient, BrokerOptions};
 use hearth_ctl::bus::BusClient;
 use hearth_models::bundled::{self, Bundled};
+use hearth_models::manifest::{Manifest, Task};
 use judge::{Judge, Judged};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// `hearthctl try`
 #[derive(Debug, Args)]
@@ -65,10 +67,18 @@ impl Door {
 
 impl Doors {
     /// One request through one door.
-    async fn ask(&self, door: Door, model: &ModelName, id: &str, payload: &Payload) -> Result<Reply, CallError> {
-        let json = match door {
-            Door::Mqtt => self.broker.infer(model, id, payload, Priority::Normal, PATIENCE).await?.json()?,
-            Door::Bus => self.bus.infer(model, payload, &[].into()).await?.json().map_err(CallError::Unreachable)?,
+    async fn ask(&self, door: Door, sample: &Sample, id: &str) -> Result<Reply, CallError> {
+        let Sample { model, payload, .. } = sample;
+        let json = match (door, sample.prompt()) {
+            (Door::Mqtt, None) => self.broker.infer(model, id, payload, Priority::Normal, PATIENCE).await?.json()?,
+            (Door::Bus, None) => self.bus.infer(model, payload, &[].into()).await?.json().map_err(CallError::Unreachable)?,
+            (Door::Mqtt, Some(_)) => {
+                let id = RequestId::new(id).map_err(CallError::Fault)?;
+                // The whole answer will do: nobody listens for its pieces.
+                let (pieces, _) = mpsc::unbounded_channel();
+                self.broker.chat(model, &id, payload, PATIENCE, pieces).await?.json()?
+            }
+            (Door::Bus, Some(_)) => self.bus.chat(model, payload, &[].into()).await?.whole().await?,
         };
         serde_json::from_value(json).map_err(|e| CallError::Unreachable(anyhow::Error::new(e).context("the answer is no reply")))
     }
@@ -81,6 +91,13 @@ pub(super) struct Sample {
     file: String,
     truth: String,
     payload: Payload,
+}
+
+impl Sample {
+    /// What is said to a language model.
+    fn prompt(&self) -> Option<&str> {
+        if self.payload.content_type == ContentType::Text { str::from_utf8(&self.payload.bytes).ok().map(str::trim) } else { None }
+    }
 }
 
 /// Runs the trial; exit code 1 if any answer is missing, or wrong more often than its model promises.
@@ -130,7 +147,7 @@ async fn try_out(options: &Options, standalone: &Standalone, daemon: &Daemon) ->
         for (i, sample) in of_model.iter().enumerate() {
             let door = Door::BOTH[i % 2];
             let id = format!("try-{}-{i}", sample.model);
-            let reply = doors.ask(door, &sample.model, &id, &sample.payload).await;
+            let reply = doors.ask(door, sample, &id).await;
             let temperature = heat.borrow().temperature_celsius;
             match reply {
                 Ok(reply) => {
@@ -205,19 +222,33 @@ fn samples_of(model: &Bundled) -> anyhow::Result<Vec<Sample>> {
             model: manifest.name.clone(),
             file: sample.file.clone(),
             truth: sample.truth.clone(),
-            payload: Payload { content_type: ContentType::sniff(bytes)?, bytes: bytes.into() },
+            payload: Payload { content_type: content_type(manifest, bytes)?, bytes: bytes.into() },
         })
     };
     manifest.samples.iter().map(read).collect()
 }
 
+/// What a sample of a model is.
+fn content_type(manifest: &Manifest, bytes: &[u8]) -> Result<ContentType, Fault> {
+    if matches!(manifest.task, Task::Chat(_)) { Ok(ContentType::sniff_chat(bytes)) } else { ContentType::sniff(bytes) }
+}
+
 fn row(door: Door, sample: &Sample, reply: &Reply, judged: Judged, temperature: Option<crate::thermal::Celsius>) -> String {
     let t = reply.timings;
     let file = Path::new(&sample.file).file_name().unwrap_or_default().to_string_lossy();
+    let verdict = if judged.right { "right" } else { "WRONG" };
+    if let Some(prompt) = sample.prompt() {
+        let answer = judged.answer(&reply.answer);
+        let truth = if judged.right { String::new() } else { format!("\n{:16}truth {}", "", sample.truth) };
+        return format!(
+            "  {:<5}  {verdict}  “{prompt}”\n{:16}{answer}{truth}\n{:16}queued {} µs  computed {} µs  batch {}",
+            door.as_str(), "", "", t.queued_us, t.computed_us, reply.batch
+        );
+    }
     format!(
         "  {:<5}  {file:<20}  {}  {:<34}  truth {:<10}  queued {:>5} µs  batched {:>5} µs  computed {:>6} µs  batch {}  {}",
         door.as_str(),
-        if judged.right { "right" } else { "WRONG" },
+        verdict,
         judged.answer(&reply.answer),
         judge::told(&sample.truth, &reply.answer),
         t.queued_us,
@@ -249,27 +280,30 @@ fn playground(standalone: &Standalone) -> anyhow::Result<String> {
         // The store has the samples beside the model.
         let file = settings.models.directory.join(manifest.name.as_str()).join("active").join(&sample.file);
         lines.push(format!("\n# {}: {}", manifest.name, manifest.description));
-        lines.push(format!("mosquitto_pub {login} -V 5 -q 1 -t hearth/{}/infer/{} -f {}", settings.node, manifest.name, file.display()));
-        match &settings.dbus {
-            Some(config::Bus::Address(address)) => {
-                let payload = model.file(&sample.file).unwrap_or_default();
-                let kind = ContentType::sniff(payload)?.as_str();
-                let bytes = "$(od -An -v -tu1 FILE | tr -s '\\n' ' ')".replace("FILE", &file.display().to_string());
-                let count = format!("$(stat -Lc %s {})", file.display());
-                // What is larger travels as a descriptor, which busctl cannot send.
-                if payload.len() <= INLINE_BYTES {
-                    lines.push(format!(
-                        "busctl --address={address} call {BUS_NAME} {} {MODEL_INTERFACE} Infer 'sva{{sv}}' {kind} ay {count} {bytes} 0",
-                        model_path(&manifest.name)
-                    ));
-                }
-                lines.push(format!("hearthctl infer {} {} --bus {address}", manifest.name, file.display()));
-            }
-            Some(config::Bus::Peer(path)) => {
-                lines.push(format!("hearthctl infer {} {} --bus peer:{}", manifest.name, file.display(), path.display()));
-            }
-            _ => {}
+        let talks = matches!(manifest.task, Task::Chat(_));
+        let verb = if talks { "chat" } else { "infer" };
+        lines.push(format!("mosquitto_pub {login} -V 5 -q 1 -t hearth/{}/{verb}/{} -f {}", settings.node, manifest.name, file.display()));
+        let bus = match &settings.dbus {
+            Some(config::Bus::Address(address)) => address.clone(),
+            Some(config::Bus::Peer(path)) => format!("peer:{}", path.display()),
+            _ => continue,
+        };
+        if talks {
+            lines.push(format!("hearthctl chat {} --bus {bus}", manifest.name));
+            continue;
         }
+        let payload = model.file(&sample.file).unwrap_or_default();
+        // What is larger travels as a descriptor, which busctl cannot send; and it needs a bus.
+        if let (Some(config::Bus::Address(address)), true) = (&settings.dbus, payload.len() <= INLINE_BYTES) {
+            let kind = content_type(manifest, payload)?.as_str();
+            let bytes = "$(od -An -v -tu1 FILE | tr -s '\\n' ' ')".replace("FILE", &file.display().to_string());
+            let count = format!("$(stat -Lc %s {})", file.display());
+            lines.push(format!(
+                "busctl --address={address} call {BUS_NAME} {} {MODEL_INTERFACE} Infer 'sva{{sv}}' {kind} ay {count} {bytes} 0",
+                model_path(&manifest.name)
+            ));
+        }
+        lines.push(format!("hearthctl infer {} {} --bus {bus}", manifest.name, file.display()));
     }
     lines.push(format!("\n# the answers:\nmosquitto_sub {login} -V 5 -v -t 'hearth/{}/result/#'", settings.node));
     lines.push(format!("# everything that is told:\nmosquitto_sub {login} -V 5 -v -t 'hearth/#'"));

@@ -1,8 +1,13 @@
-"""Trains `foreman`: a spoken command -> the JSON intent that it means. Rewrites model.gguf, held-out.jsonl and manifest.toml.
+"""Trains `foreman`: a spoken command -> the JSON intent that it means. Rewrites model.gguf, held-out.jsonl, samples and manifest.toml.
 
 Data: commands.py; held out: wordings that training never sees, three of four slot values from those kept out of it too.
-Checkpoints go into a folder (if none is named, one among the system's temporary files); a broken run goes on from there.
-`--round N` begins with the model.gguf that is here, which the round before has made: slower, and with wordings that were new in it.
+Training goes in rounds, each of which begins with the quantized file of the one before; model.gguf holds the mean of the
+weights of the last three. Each round breaks some of the held-out wordings that the others answer; the mean breaks few of them
+(model soups: Wortsman et al., 2022). The files of the rounds are kept in a folder (if none is named, one among the system's
+temporary files), with the checkpoint from which a broken run goes on.
+
+The file that is here grew with its word lists: wordings came between the rounds, and the last began on a longer schedule
+(550 steps of 6000). A run anew will be like it, not equal to it.
 """
 
 import argparse
@@ -23,12 +28,14 @@ import learn
 import tokens
 from commands import Maker
 from llama import Llama, Shape
+from tokenizers import Tokenizer
 
 SEED = 20264
 BATCH = 32
-STEPS, RATE = 15000, 0.01
-ROUNDS = [(6000, 0.005), (8000, 0.006), (4000, 0.006)]
-"""Steps and rate of each further round."""
+ROUNDS = [(15000, 0.01), (6000, 0.005), (8000, 0.006), (4000, 0.006)]
+"""Steps and rate of each round."""
+MEAN = 3
+"""Rounds, the last, whose weights are averaged."""
 TEXTS = 30000
 """Commands that the tokenizer learns from."""
 HELD_OUT, KEPT, SAMPLES = 4000, 300, 12
@@ -60,21 +67,40 @@ def measured(file: Path, commands: list[tuple[str, str]]) -> float:
     return right.total() / of.total()
 
 
+def trained(folder: Path) -> list[Path]:
+    """The files of the rounds, made where they are not in the folder."""
+    files = [folder / f"round-{number}.gguf" for number in range(len(ROUNDS))]
+    for number, (file, (steps, rate)) in enumerate(zip(files, ROUNDS)):
+        if file.exists():
+            continue
+        if number:
+            net, tokenizer = container.read(files[number - 1])
+        else:
+            tokenizer = tokens.kept(folder / "tokenizer.json", SEED, TEXTS)
+            net = Llama(Shape(tokens.SIZE))
+        # SEED + 1 draws the held-out commands.
+        talks = learn.Talks(tokenizer, BATCH, SEED + 1 + number if number else SEED)
+        learn.fit(net.train(), talks, steps, rate, file.with_suffix(".pt"))
+        container.write(file, net, tokenizer, VERSION, DESCRIPTION, LICENCE)
+    return files
+
+
+def mean(files: list[Path]) -> tuple[Llama, Tokenizer]:
+    """A network whose weights are the mean of those in the files, all of one shape and one tokenizer."""
+    nets, tokenizers = zip(*map(container.read, files))
+    assert len({tokenizer.to_str() for tokenizer in tokenizers}) == 1, "files of several tokenizers"
+    states = [net.state_dict() for net in nets]
+    nets[0].load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
+    return nets[0], tokenizers[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(tempfile.gettempdir()) / "foreman-training")
-    parser.add_argument("--round", type=int, default=0, choices=range(len(ROUNDS) + 1))
     asked = parser.parse_args()
     common.seed_everything(SEED)
     asked.folder.mkdir(exist_ok=True)
-    if asked.round:
-        net, tokenizer = container.read(HERE / "model.gguf")
-        checkpoint = asked.folder / f"round-{asked.round}.pt"
-        learn.fit(net.train(), learn.Talks(tokenizer, BATCH, SEED + 1 + asked.round), *ROUNDS[asked.round - 1], checkpoint)
-    else:
-        tokenizer = tokens.kept(asked.folder / "tokenizer.json", SEED, TEXTS)
-        net = Llama(Shape(tokens.SIZE))
-        learn.fit(net, learn.Talks(tokenizer, BATCH, SEED), STEPS, RATE, asked.folder / "checkpoint.pt")
+    net, tokenizer = mean(trained(asked.folder)[-MEAN:])
     container.write(HERE / "model.gguf", net, tokenizer, VERSION, DESCRIPTION, LICENCE)
 
     commands = held_out(HELD_OUT)
@@ -88,10 +114,10 @@ def main() -> None:
     for i, (prompt, answer) in enumerate(commands[KEPT : KEPT + SAMPLES]):
         truths[f"samples/{i:02}.txt"] = answer
         (HERE / f"samples/{i:02}.txt").write_text(prompt + "\n")
-    common.write_manifest(HERE, manifest(share, STEPS + sum(steps for steps, _ in ROUNDS[: asked.round])), truths)
+    common.write_manifest(HERE, manifest(share), truths)
 
 
-def manifest(share: float, steps: int) -> dict:
+def manifest(share: float) -> dict:
     """All but the digests and the samples."""
     return {
         "name": "foreman",
@@ -99,7 +125,7 @@ def manifest(share: float, steps: int) -> dict:
         "description": DESCRIPTION,
         "licence": LICENCE,
         "origin": "hearthd, models/bundled/foreman/train.py",
-        "training_data": f"{steps * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
+        "training_data": f"{sum(steps for steps, _ in ROUNDS) * BATCH} talks of commands.py; held out: {HELD_OUT} commands in other wordings, most slot values too",
         "file": "model.gguf",
         "task": {"kind": "chat", "temperature": 0.0},
         "accuracy": {"metric": "exact-match", "value": round(share, 4), "promised": 0.98, "held_out": HELD_OUT},

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::manifest::Task;
+use crate::store::{Source, Store};
 use crate::onnx::testing::{Attribute, Graph, OnnxFile, Random, floats, ints, tensor};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -143,9 +144,16 @@ fn a_check_sees_nothing_of_the_environment() {
 #[test]
 fn bundled_models_pass_and_answer_their_samples() {
     for model in crate::bundled::all() {
-        let file = good().write();
-        model.write_to(file.folder.path()).unwrap();
-        let report = check(&file, Limits::default()).unwrap();
+        let (this, unpacked, root) = (good().write(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        model.write_to(unpacked.path()).unwrap();
+        let report = std::cell::OnceCell::new();
+        let look = |folder: &Path| {
+            let found = run(&program(&this, ""), folder, &Limits::default())?;
+            report.set(found).unwrap();
+            Ok(())
+        };
+        Store::open(&root.path().join("models")).unwrap().install(&Source::Folder(unpacked.path().into()), &look).unwrap();
+        let report = report.into_inner().unwrap();
         let (right, wrong) = (report.samples.right as usize, report.samples.wrong.len());
         assert_eq!(right + wrong, model.manifest().samples.len());
         // A picture that a detector answers is right if every box in it is.

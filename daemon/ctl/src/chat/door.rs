@@ -6,7 +6,7 @@ use crate::bus::{self, BusClient, Dictionary};
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use hearth_api::chat::ChatChunk;
-use hearth_api::{FaultBody, ModelInfo, ModelName, Payload, RequestId};
+use hearth_api::{ModelInfo, ModelName, Payload, RequestId};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,21 +142,15 @@ impl Answering {
 
 /// A line is a chunk, a fault or a reply.
 fn line_heard(line: &[u8]) -> Heard {
-    let unreadable = |error: serde_json::Error| {
-        let error = anyhow::Error::new(error).context("the daemon answers in a way that is not known here; are both of one version?");
-        Heard::Failed(CallError::Unreachable(error))
-    };
+    let failed = |error| Heard::Failed(bus::unknown(error));
     let value: Value = match serde_json::from_slice(line) {
         Ok(value) => value,
-        Err(error) => return unreadable(error),
+        Err(error) => return failed(error),
     };
     if value["object"] == "chat.completion.chunk" {
-        return serde_json::from_value(value).map_or_else(unreadable, Heard::Chunk);
+        return serde_json::from_value(value).map_or_else(failed, Heard::Chunk);
     }
-    if value.get("kind").is_some() {
-        return serde_json::from_value(value).map_or_else(unreadable, |body: FaultBody| Heard::Failed(CallError::Fault(body.fault)));
-    }
-    Heard::Reply(value)
+    bus::reply(value).map_or_else(Heard::Failed, Heard::Reply)
 }
 
 #[cfg(test)]
