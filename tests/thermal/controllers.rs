@@ -5,11 +5,12 @@ use super::cells::Cell;
 use super::faults::{Liar, Lie};
 use super::forecast::Forecasts;
 use super::loads::Arrival;
-use super::oracle::{MARGINS, Oracle};
+use super::oracle::{Held, MARGINS, Oracle};
 use super::outcome::{LIMIT, Outcome};
 use super::world;
 use hearth_api::Priority;
 use hearth_tests::board::{Kind, Parameters, VirtualBoard};
+use hearthd::scheduler::Bounds;
 use hearthd::thermal::{Board, Budget, Celsius, ClockStep, Degraded, Governor, Limit, LimitRule, Look, Mode, Traits};
 use std::path::Path;
 use std::time::Duration;
@@ -83,17 +84,7 @@ impl Who {
             Who::Admitting => lived(Controller::Firmware { refuses_by_wait: true }),
             Who::Zones => lived(Controller::Zones(Zones::default())),
             Who::Governor => lived(Controller::governor(cell, Mode::Balanced, true)),
-            Who::Oracle => {
-                // It knows beforehand which margin it needs.
-                let mut outcome = lived(Controller::oracle(cell, MARGINS[0]));
-                for margin in &MARGINS[1..] {
-                    if outcome.above == 0.0 {
-                        break;
-                    }
-                    outcome = lived(Controller::oracle(cell, *margin));
-                }
-                outcome
-            }
+            Who::Oracle => oracle(cell, arrivals, &Held::FREE),
         }
     }
 }
@@ -105,11 +96,6 @@ impl Controller {
         let mut governor = Governor::new(traits(cell.kind, cell.clock), limit);
         governor.set_mode(mode);
         Controller::governed(governor)
-    }
-
-    /// An oracle that stays so far below the limit, K.
-    pub(crate) fn oracle(cell: &Cell, margin: f64) -> Controller {
-        Controller::Oracle(Box::new(Oracle::new(cell.clock, margin)))
     }
 
     /// A governor.
@@ -133,12 +119,12 @@ impl Controller {
         }
     }
 
-    /// Whether the queue refuses at once who would wait too long. The three zones had no such queue.
-    pub(crate) fn refuses_by_wait(&self) -> bool {
+    /// The share of the time to its deadline that a request may wait; more is refused at once. The three zones had no such queue.
+    pub(crate) fn patience(&self) -> f64 {
         match self {
-            Controller::Firmware { refuses_by_wait } => *refuses_by_wait,
-            Controller::Zones(_) => false,
-            Controller::Governor(_) | Controller::Oracle(_) => true,
+            Controller::Firmware { refuses_by_wait: false } | Controller::Zones(_) => f64::INFINITY,
+            Controller::Firmware { refuses_by_wait: true } | Controller::Governor(_) => Bounds::PATIENCE,
+            Controller::Oracle(oracle) => Bounds::PATIENCE * oracle.patience(),
         }
     }
 
@@ -161,6 +147,22 @@ impl Controller {
             _ => Vec::new(),
         }
     }
+}
+
+/// The oracle, held to something. It knows beforehand how far below the limit it has to stay.
+pub(crate) fn oracle(cell: &Cell, arrivals: &[Arrival], held: &Held) -> Outcome {
+    let lived = |margin| {
+        let oracle = Oracle::new(cell.clock, margin, held.clone());
+        world::run(*cell, arrivals, Controller::Oracle(Box::new(oracle)), Liar::new(Lie::Nothing))
+    };
+    let mut outcome = lived(MARGINS[0]);
+    for margin in &MARGINS[1..] {
+        if outcome.above == 0.0 {
+            break;
+        }
+        outcome = lived(*margin);
+    }
+    outcome
 }
 
 /// The limit of these boards.

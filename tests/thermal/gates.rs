@@ -3,6 +3,8 @@
 //! - The limit is never out of reach: whoever does nothing keeps it on all of these boards.
 //! - To serve as much as firmware only is *out of reach* where the oracle, with the same actuators and limit, misses it as well; its
 //!   figure is shown.
+//! - To serve 95 % of what the oracle serves is *out of reach* where the oracle itself does not, if it is held to the other gates
+//!   (`restrained.rs`), and the governor serves 95 % of what that one does.
 //! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals,
 //!   beside the better of a plain queue and our own.
 //! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
@@ -56,6 +58,7 @@ pub(crate) struct Judged {
 }
 
 /// What is compared in a cell.
+#[derive(Clone, Copy)]
 pub(crate) struct Compared<'a> {
     /// Firmware only, with a plain queue.
     pub(crate) firmware: &'a Outcome,
@@ -65,10 +68,14 @@ pub(crate) struct Compared<'a> {
     pub(crate) governor: &'a Outcome,
     /// The oracle.
     pub(crate) oracle: &'a Outcome,
+    /// The oracle held to the other gates, where it was asked.
+    pub(crate) restrained: Option<&'a Outcome>,
 }
 
 /// A cell is overloaded while firmware only runs hot if it turned away at least this share of a request a second.
 const OVERLOADED: f64 = 0.2;
+/// The share of the oracle's goodput that is to be served.
+const SHARE: f64 = 0.95;
 /// Requests that a percentile needs.
 const ENOUGH: usize = 200;
 
@@ -98,8 +105,22 @@ impl Gate {
                 (met(cell.governor.above == 0.0), format!("{}; oracle {}", shows(cell.governor), shows(cell.oracle)))
             }
             Gate::Oracle => {
-                let share = cell.governor.good / cell.oracle.good.max(1.0);
-                (met(share >= 0.95), format!("{:.1} % of the oracle's", 100.0 * share))
+                let keeps = |o: &Outcome, than: &Outcome| o.good >= SHARE * than.good;
+                let share = |o: &Outcome, than: &Outcome| 100.0 * o.good / than.good.max(1.0);
+                let figures = format!("{:.1} % of the oracle's", share(cell.governor, cell.oracle));
+                match cell.restrained {
+                    _ if keeps(cell.governor, cell.oracle) => (Verdict::Met, figures),
+                    None => (Verdict::Missed, figures),
+                    Some(held) => {
+                        let out = !keeps(held, cell.oracle) && keeps(cell.governor, held);
+                        let figures = format!(
+                            "{figures}, {:.1} % of what it serves if it is held to the other gates, which is {:.1} %",
+                            share(cell.governor, held),
+                            share(held, cell.oracle)
+                        );
+                        (if out { Verdict::OutOfReach } else { Verdict::Missed }, figures)
+                    }
+                }
             }
             Gate::Firmware => {
                 let share = |o: &Outcome| o.good / cell.firmware.good.max(cell.admitting.good).max(1.0);

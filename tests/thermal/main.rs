@@ -16,6 +16,7 @@ mod modes;
 mod oracle;
 mod outcome;
 mod proofs;
+mod restrained;
 mod tables;
 mod world;
 
@@ -147,7 +148,9 @@ fn live(cells: &[Cell]) -> (Vec<Row>, Vec<Verdicts>) {
     let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
     for cell in cells {
         let (governor, oracle) = (Who::Governor.live(cell, &arrivals), Who::Oracle.live(cell, &arrivals));
-        let compared = Compared { firmware: &firmware, admitting: &admitting, governor: &governor, oracle: &oracle };
+        let mut compared = Compared { firmware: &firmware, admitting: &admitting, governor: &governor, oracle: &oracle, restrained: None };
+        let restrained = (Gate::Oracle.judge(&compared).verdict == Verdict::Missed).then(|| restrained::live(cell, &arrivals, &compared));
+        compared.restrained = restrained.as_ref();
         let judged = Gate::ALL.into_iter().map(|gate| gate.judge(&compared)).collect();
         verdicts.push(Verdicts { cell: cell.name(), judged });
         rows.push(Row::new(cell.name(), Who::Governor, governor));

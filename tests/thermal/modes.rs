@@ -74,8 +74,10 @@ fn cool(seconds: f64, seed: u64) -> Promise {
     }
 }
 
+/// With the fan at rest this board carries 1.4 W of work below 50 °C in air of 20 °C, and 0.8 W in 25 °C; the light load takes 0.95 W at
+/// the slowest clock.
 fn quiet_while_it_can(seconds: f64, seed: u64) -> Promise {
-    let light = cell(Kind::Pi5Cooled, Load::Light, 25.0, seconds, seed);
+    let light = cell(Kind::Pi5Cooled, Load::Light, 20.0, seconds, seed);
     let [quiet, balanced] = [Mode::Quiet, Mode::Balanced].map(|mode| live(light, mode));
     Promise {
         says: "quiet: a slower fan than balanced while demand allows, and serves it",

@@ -21,11 +21,32 @@ pub(crate) const MARGINS: [f64; 5] = [0.1, 0.3, 0.6, 1.0, 1.5];
 /// It serves what is asked with this much to spare.
 const SPARE: f64 = 2.0;
 
+/// What an oracle is held to beside the limit.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held {
+    /// The clock of each stretch of the time, in order; any at any time where there are none.
+    pub(crate) clocks: Vec<f64>,
+    /// How long a stretch is, s.
+    pub(crate) stretch: f64,
+    /// Requests are refused at so many times the usual wait.
+    pub(crate) patience: f64,
+}
+
+impl Held {
+    /// To nothing.
+    pub(crate) const FREE: Held = Held { clocks: Vec::new(), stretch: f64::INFINITY, patience: 1.0 };
+
+    fn clock(&self, now: f64) -> Option<f64> {
+        self.clocks.get((now / self.stretch) as usize).or(self.clocks.last()).copied()
+    }
+}
+
 /// The oracle.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     clock: bool,
     margin: f64,
+    held: Held,
     /// How far the peaks within a second (a step works, then rests) are above the mean, as seen: K.
     ripple: f64,
 }
@@ -42,8 +63,13 @@ struct Setting {
 
 impl Oracle {
     /// An oracle that stays so far below the limit, K; with `clock` it may cap the clock.
-    pub(crate) fn new(clock: bool, margin: f64) -> Oracle {
-        Oracle { clock, margin, ripple: 0.3 }
+    pub(crate) fn new(clock: bool, margin: f64, held: Held) -> Oracle {
+        Oracle { clock, margin, held, ripple: 0.3 }
+    }
+
+    /// At so many times the usual wait requests are refused.
+    pub(crate) fn patience(&self) -> f64 {
+        self.held.patience
     }
 
     /// Takes what there is to see and decides.
@@ -57,22 +83,24 @@ impl Oracle {
             self.ripple = (self.ripple - 0.003).max(0.0);
         }
         let watts = watts_to(seen.board, limit - self.ripple);
-        let settings = self.settings(is, seen.memory);
+        let settings = self.settings(is, seen.memory, self.held.clock(seen.look.at.as_secs_f64()));
         let bearable = |setting: &&Setting| setting.watts <= watts;
         let cheapest_enough = settings.iter().filter(bearable).filter(|s| s.yields >= seen.demand * SPARE);
         let most = || settings.iter().filter(bearable).max_by(|a, b| a.yields.total_cmp(&b.yields));
         let full = settings.iter().map(|s| s.yields).fold(0.0, f64::max);
         let chosen = cheapest_enough.min_by(|a, b| a.watts.total_cmp(&b.watts)).or_else(most);
         let Some(chosen) = chosen else {
-            return budget(is, Setting { cores: 0.02, clock: is.slowest(), yields: 0.0, watts: 0.0 }, true);
+            let clock = settings.first().map_or(is.slowest(), |setting| setting.clock);
+            return budget(is, Setting { cores: 0.02, clock, yields: 0.0, watts: 0.0 }, true);
         };
         let held = chosen.yields < seen.demand && chosen.yields < full;
         budget(is, *chosen, held)
     }
 
-    /// Every setting, for work of which this part waits for memory.
-    fn settings(&self, is: &Parameters, memory: f64) -> Vec<Setting> {
-        let clocks = is.clocks.iter().map(|step| step.megahertz / is.top()).filter(|clock| self.clock || *clock == 1.0);
+    /// Every setting, with any clock or this one, for work of which this part waits for memory.
+    fn settings(&self, is: &Parameters, memory: f64, held: Option<f64>) -> Vec<Setting> {
+        let allowed = |clock: &f64| held.map_or(self.clock || *clock == 1.0, |held| *clock == held);
+        let clocks = clocks(is).into_iter().filter(allowed);
         let paces = |clock: f64| {
             (1..=PACES).map(move |pace| {
                 let cores = f64::from(is.cores) * f64::from(pace) / f64::from(PACES);
@@ -83,6 +111,11 @@ impl Oracle {
         };
         clocks.flat_map(paces).collect()
     }
+}
+
+/// The clocks of a board, as shares of its highest.
+pub(crate) fn clocks(is: &Parameters) -> Vec<f64> {
+    is.clocks.iter().map(|step| step.megahertz / is.top()).collect()
 }
 
 /// The power of busy cores that lets the die end the next seconds at this temperature, W.

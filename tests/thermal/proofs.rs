@@ -28,7 +28,7 @@ fn judge(says: &'static str, seconds: f64, seed: u64, right: Gate, wrong: impl F
     let arrivals = cell.load.arrivals(cell.kind, seconds, seed);
     let [firmware, admitting, oracle] = [Who::Firmware, Who::Admitting, Who::Oracle].map(|who| who.live(&cell, &arrivals));
     let governor = world::run(cell, &arrivals, wrong(&cell), Liar::new(Lie::Nothing));
-    let compared = Compared { firmware: &firmware, admitting: &admitting, governor: &governor, oracle: &oracle };
+    let compared = Compared { firmware: &firmware, admitting: &admitting, governor: &governor, oracle: &oracle, restrained: None };
     let missed: Vec<_> = Gate::ALL.into_iter().map(|gate| gate.judge(&compared)).filter(|j| j.verdict == Verdict::Missed).collect();
     Proof {
         says,

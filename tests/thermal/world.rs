@@ -87,7 +87,7 @@ struct Since {
 pub(crate) fn run(cell: Cell, arrivals: &[Arrival], controller: Controller, liar: Liar) -> Outcome {
     let board = VirtualBoard::new(cell.kind, cell.air.at(0.0), cell.seed);
     let budget = Budget::unbounded(board.parameters().cores);
-    let bounds = if controller.refuses_by_wait() { BOUNDS } else { Bounds { patience: f64::INFINITY, ..BOUNDS } };
+    let bounds = Bounds { patience: controller.patience(), ..BOUNDS };
     let mut world = World {
         cell,
         arrivals,

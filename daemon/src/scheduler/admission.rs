@@ -104,13 +104,8 @@ impl Scheduler {
         let place = (job.deadline.min(now + self.bounds.default_timeout), job.ticket);
         let more_urgent =
             |lane: &Lane| -> usize { Priority::ALL.into_iter().filter(|p| *p > job.priority).map(|p| lane.queue(p).waiting.len()).sum() };
-        let mut ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
-        if lane.converses() {
-            // They ride together, so that all of them are over only when this one is as well: their number by the pace at which
-            // they end is the stay of each (Little, Operations Research 9(3), 1961).
-            ahead = lane.waiting() + lane.running + 1;
-        }
-        let own = pace * ahead as f64;
+        let ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
+        let own = if lane.converses() { lane.stay(cores)? } else { pace * ahead as f64 };
         // Others of the same level take turns; what is more urgent goes before.
         let others = self.lanes.iter().filter(|(model, _)| **model != job.model).map(|(_, other)| {
             let waits = |count: usize| other.pace(cores).unwrap_or(0.0) * count as f64;

@@ -3,6 +3,7 @@
 use super::admission::Waits;
 use super::arrivals::Arrivals;
 use super::costs::Costs;
+use super::rides::Rides;
 use super::{Profile, Readiness, Ticket, Time, pace};
 use crate::thermal::Budget;
 use hearth_api::Priority;
@@ -104,6 +105,7 @@ pub(super) struct Lane {
     spent: [f64; 2],
     /// How much longer steps take than was measured, as a factor: the clock may be down. Running mean.
     slower: f64,
+    rides: Rides,
 }
 
 impl Lane {
@@ -117,6 +119,7 @@ impl Lane {
             takes: None,
             spent: [0.0; 2],
             slower: 1.0,
+            rides: Rides::default(),
         }
     }
 
@@ -150,8 +153,9 @@ impl Lane {
         self.queues.iter().flat_map(|queue| queue.waiting.keys().map(|(_, ticket)| *ticket)).collect()
     }
 
-    /// A step after which `items` requests were over took so long, with so many busy cores.
-    pub(super) fn served(&mut self, items: usize, took: Duration, busy: f64) {
+    /// A step of so many requests, `items` of which are over, took so long, with so many busy cores.
+    pub(super) fn served(&mut self, riders: usize, items: usize, took: Duration, busy: f64) {
+        self.rides.over(riders, items, took, busy);
         if let State::Ready { costs, .. } = &self.state
             && let Some(measured) = costs.latency(items).filter(|measured| !measured.is_zero())
         {
@@ -198,6 +202,13 @@ impl Lane {
     pub(super) fn step(&self, cores: f64) -> Option<f64> {
         let State::Ready { costs, .. } = &self.state else { return None };
         self.latency(1).map(|latency| latency * (costs.busy(1) / cores).max(1.0))
+    }
+
+    /// How long one more conversation would stay while so many cores may be busy on average, in seconds: as long as those that it rides
+    /// with, and itself; none while that is not known.
+    pub(super) fn stay(&self, cores: f64) -> Option<f64> {
+        let State::Ready { costs, .. } = &self.state else { return None };
+        self.rides.stay(self.waiting() + self.running + 1, costs.best_batch(), cores)
     }
 
     /// Time that all that is here will take, as far as that is known.

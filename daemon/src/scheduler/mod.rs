@@ -50,6 +50,7 @@ mod lane;
 mod ledger;
 mod pace;
 mod picking;
+mod rides;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -257,7 +258,7 @@ impl Scheduler {
         let Some(at) = self.running.iter().position(|running| running.id == step) else { return };
         let step = self.running.remove(at);
         if let Some(lane) = self.lanes.get_mut(&step.model) {
-            lane.served(step.jobs.len() - unfinished.len().min(step.jobs.len()), took, step.busy);
+            lane.served(step.jobs.len(), step.jobs.len() - unfinished.len().min(step.jobs.len()), took, step.busy);
             // A lane that came anew under the same name while the step ran has nothing of it.
             lane.running = lane.running.saturating_sub(step.jobs.len());
             lane.queue_mut(step.priority).virtual_time += took;

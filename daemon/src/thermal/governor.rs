@@ -18,7 +18,7 @@ use super::{Budget, Celsius, ClockStep, Expected, Learnt, Limit, Load, Look, Mod
 use std::time::Duration;
 
 /// The goal is so far below the limit, K, and this many sigmas of the estimate.
-const MARGIN: f64 = 0.38;
+const MARGIN: f64 = 0.42;
 const SIGMAS: f64 = 2.0;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;

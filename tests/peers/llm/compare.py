@@ -50,10 +50,10 @@ def greedy(ours: list[int], theirs: list[int], margins: list[float], tolerance: 
     return len(theirs), True
 
 
-def negative_log_likelihood(logits: Sequence[float], tokens: list[int], begin: int) -> float:
-    """Sum over all tokens from `begin` on, each given those before it."""
+def negative_log_likelihood(logits: Sequence[float], tokens: list[int]) -> float:
+    """Sum over all tokens but the first, each given those before it."""
     total = 0.0
-    for row, token in list(zip(rows(logits, len(tokens)), tokens[1:]))[begin - 1 :]:
+    for row, token in zip(rows(logits, len(tokens)), tokens[1:]):
         highest = max(row)
         total += highest + math.log(sum(math.exp(value - highest) for value in row)) - row[token]
     return total

@@ -52,13 +52,13 @@ class Model:
         count = llama.llama_tokenize(self.vocabulary, raw, len(raw), room, len(room), True, True)
         return list(room[:count])
 
-    def talk(self, question: str, answer: str | None = None) -> str:
-        """Both, as the model's chat template writes them; or up to where the answer begins."""
+    def talk(self, question: str, answer: str) -> str:
+        """Both, as the model's chat template writes them."""
         template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(
             llama.llama_model_chat_template(self.handle, None).decode()
         )
-        said = [("user", question)] + ([] if answer is None else [("assistant", answer)])
-        return template.render(messages=[{"role": role, "content": text} for role, text in said], add_generation_prompt=answer is None)
+        said = [("user", question), ("assistant", answer)]
+        return template.render(messages=[{"role": role, "content": text} for role, text in said], add_generation_prompt=False)
 
 
 class Context:
