@@ -36,10 +36,10 @@ pub(crate) enum Products {
 pub(crate) enum Products {
     /// VPMADDUBSW, which saturates sums of two.
     Pairs,
-    /// VPDPBUSD on 256 bits as AVX512-VNNI encodes it (Ice Lake, Zen 4): four products a lane.
-    Dot512,
-    /// VPDPBUSD as AVX-VNNI encodes it (Alder Lake, Sapphire Rapids, Zen 5).
+    /// VPDPBUSD of AVX-VNNI, on 256 bits: four products a lane (Alder Lake).
     Dot,
+    /// VPDPBUSD of AVX512-VNNI, on 512 bits (Ice Lake, Sapphire Rapids, Zen 4).
+    Wide,
 }
 
 impl InstructionSet {
@@ -71,9 +71,9 @@ const KINDS: &[Kind] = &[
     #[cfg(target_arch = "x86_64")]
     Kind::Avx2(Products::Pairs),
     #[cfg(target_arch = "x86_64")]
-    Kind::Avx2(Products::Dot512),
-    #[cfg(target_arch = "x86_64")]
     Kind::Avx2(Products::Dot),
+    #[cfg(target_arch = "x86_64")]
+    Kind::Avx2(Products::Wide),
 ];
 
 impl Kind {
@@ -95,13 +95,13 @@ impl Kind {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(Products::Pairs) => has!("avx2"),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(Products::Dot512) => has!("avx2") && has!("avx512vnni") && has!("avx512vl"),
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx2(Products::Dot) => {
                 static IS_EXACT: OnceLock<bool> = OnceLock::new();
                 // SAFETY: called only if the CPU has both.
                 has!("avx2") && has!("avxvnni") && *IS_EXACT.get_or_init(|| unsafe { crate::linear::vnni::is_exact() })
             }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Wide) => has!("avx2") && has!("fma") && has!("avx512f") && has!("avx512bw") && has!("avx512vnni"),
         }
     }
 }
@@ -119,9 +119,9 @@ impl fmt::Display for InstructionSet {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(Products::Pairs) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(Products::Dot512) => "avx512vnni",
-            #[cfg(target_arch = "x86_64")]
             Kind::Avx2(Products::Dot) => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(Products::Wide) => "avx512vnni",
         })
     }
 }

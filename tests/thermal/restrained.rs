@@ -42,7 +42,8 @@ fn with_few_changes(cell: &Cell, arrivals: &[Arrival], mut held: Held) -> Outcom
         (oracle(cell, arrivals, &held), held)
     };
     let worth = |outcome: &Outcome| if outcome.above == 0.0 { outcome.good } else { 0.0 };
-    let most = |tried: Vec<(Outcome, Held)>| tried.into_iter().max_by(|a, b| worth(&a.0).total_cmp(&worth(&b.0))).expect("a board has clocks");
+    let most =
+        |tried: Vec<(Outcome, Held)>| tried.into_iter().max_by(|a, b| worth(&a.0).total_cmp(&worth(&b.0))).expect("a board has clocks");
     let mut best;
     (best, held) = most(all.iter().map(|clock| with(&held, 0, *clock)).collect());
     for stretch in 1..STRETCHES {

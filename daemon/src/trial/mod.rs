@@ -242,7 +242,12 @@ fn row(door: Door, sample: &Sample, reply: &Reply, judged: Judged, temperature: 
         let truth = if judged.right { String::new() } else { format!("\n{:16}truth {}", "", sample.truth) };
         return format!(
             "  {:<5}  {verdict}  “{prompt}”\n{:16}{answer}{truth}\n{:16}queued {} µs  computed {} µs  batch {}",
-            door.as_str(), "", "", t.queued_us, t.computed_us, reply.batch
+            door.as_str(),
+            "",
+            "",
+            t.queued_us,
+            t.computed_us,
+            reply.batch
         );
     }
     format!(

@@ -25,6 +25,8 @@ mod scalar;
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use layout::{Codes, Element, Layout, Scales};
 pub use pack::{Packer, Row};

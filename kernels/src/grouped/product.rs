@@ -140,8 +140,8 @@ impl Rows<'_> {
                 unsafe {
                     match products {
                         Products::Pairs => super::avx2::panel(&panel, rows, range, totals),
-                        Products::Dot512 => super::vnni::panel::<true>(&panel, rows, range, totals),
-                        Products::Dot => super::vnni::panel::<false>(&panel, rows, range, totals),
+                        Products::Dot => super::vnni::panel(&panel, rows, range, totals),
+                        Products::Wide => super::wide::panel(&panel, rows, range, totals),
                     }
                 }
             }

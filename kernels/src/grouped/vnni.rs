@@ -1,4 +1,4 @@
-//! Products with codes with VPDPBUSD: four to a lane, those of unsigned numbers with the rows. What is not products is that of `avx2`.
+//! Products with codes with VPDPBUSD of AVX-VNNI: four to a lane, those of unsigned numbers with the rows. What is not products is that of `avx2`.
 
 #![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
 
@@ -14,25 +14,25 @@ use std::ops::Range;
 /// As [`super::scalar::panel`].
 ///
 /// # Safety
-/// The CPU has AVX2, FMA, F16C, and the instruction as AVX512-VNNI encodes it if `EVEX`, else as AVX-VNNI.
+/// The CPU has AVX2, FMA, F16C and AVX-VNNI.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn panel<const EVEX: bool>(panel: &Panel<'_>, rows: &QuantizedRows, range: Range<usize>, totals: &mut [[f32; PANEL]]) {
+pub(super) unsafe fn panel(panel: &Panel<'_>, rows: &QuantizedRows, range: Range<usize>, totals: &mut [[f32; PANEL]]) {
     let Layout::Grouped { codes, .. } = panel.layout else { unreachable!("floats are plain") };
     // SAFETY: by the contract.
     unsafe {
         match codes.table() {
-            None => tiles(panel, rows, range, totals, Eight::<EVEX>),
+            None => tiles(panel, rows, range, totals, Eight),
             // 128 more than they are, as bits.
-            Some(table) => tiles(panel, rows, range, totals, Four::<EVEX>(table.map(|number| number ^ i8::MIN))),
+            Some(table) => tiles(panel, rows, range, totals, Four(table.map(|number| number ^ i8::MIN))),
         }
     }
 }
 
 /// Codes of 4 bits, all as places in a table.
 #[derive(Clone, Copy)]
-struct Four<const EVEX: bool>([i8; 16]);
+struct Four([i8; 16]);
 
-impl<const EVEX: bool> Dot for Four<EVEX> {
+impl Dot for Four {
     const OFFSET: i32 = 128;
 
     #[inline]
@@ -48,7 +48,7 @@ impl<const EVEX: bool> Dot for Four<EVEX> {
                     let numbers = _mm256_shuffle_epi8(table, codes);
                     for row in 0..R {
                         // SAFETY: by the contract.
-                        unsafe { sums[row][half] = add_products::<EVEX>(sums[row][half], numbers, quad(x[row], pair + 4 * four)) };
+                        unsafe { sums[row][half] = add_products(sums[row][half], numbers, quad(x[row], pair + 4 * four)) };
                     }
                 }
             }
@@ -59,9 +59,9 @@ impl<const EVEX: bool> Dot for Four<EVEX> {
 
 /// Codes of 8 bits.
 #[derive(Clone, Copy)]
-struct Eight<const EVEX: bool>;
+struct Eight;
 
-impl<const EVEX: bool> Dot for Eight<EVEX> {
+impl Dot for Eight {
     const OFFSET: i32 = 128;
 
     #[inline]
@@ -75,7 +75,7 @@ impl<const EVEX: bool> Dot for Eight<EVEX> {
                 let numbers = _mm256_xor_si256(unsafe { load(codes, index, half) }, offset);
                 for row in 0..R {
                     // SAFETY: by the contract.
-                    unsafe { sums[row][half] = add_products::<EVEX>(sums[row][half], numbers, quad(x[row], index)) };
+                    unsafe { sums[row][half] = add_products(sums[row][half], numbers, quad(x[row], index)) };
                 }
             }
         }

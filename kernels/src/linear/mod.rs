@@ -21,6 +21,8 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 mod weights;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub(crate) use finish::{Accumulate, lanes};
 pub use finish::{Finish, Float, Raw, Requantize};
@@ -239,8 +241,8 @@ pub(crate) fn with_kernel<V: Visit>(set: InstructionSet, visitor: V) -> V::Outpu
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(Products::Pairs) => visitor.visit::<avx2::Avx2>(),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(Products::Dot512) => visitor.visit::<vnni::Vnni<true>>(),
+        Kind::Avx2(Products::Dot) => visitor.visit::<vnni::Vnni>(),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(Products::Dot) => visitor.visit::<vnni::Vnni<false>>(),
+        Kind::Avx2(Products::Wide) => visitor.visit::<wide::Wide>(),
     }
 }

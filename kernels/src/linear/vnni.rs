@@ -1,15 +1,14 @@
-//! The products with VPDPBUSD, on 256 bits: four to a lane, those of unsigned activations with weights, added up exactly. What is
-//! not products is that of `avx2`. `cross/vnni` tests the encoding of AVX512-VNNI on an emulated CPU.
+//! The products with VPDPBUSD of AVX-VNNI, on 256 bits: four to a lane, those of unsigned activations with weights, added up exactly.
+//! What is not products is that of `avx2`.
 
 use super::avx2::{Arithmetic, COLUMNS, ROWS, STEP, tiles};
 use super::{Block, Finish, Kernel, Panel};
 use std::arch::{asm, x86_64::*};
 use std::array;
 
-/// Encoded as AVX512-VNNI has the instruction if `EVEX`, else as AVX-VNNI: a CPU may have only one.
-pub(super) struct Vnni<const EVEX: bool>;
+pub(super) struct Vnni;
 
-impl<const EVEX: bool> Kernel for Vnni<EVEX> {
+impl Kernel for Vnni {
     type Value = u8;
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
@@ -19,11 +18,11 @@ impl<const EVEX: bool> Kernel for Vnni<EVEX> {
     #[target_feature(enable = "avx2")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
-        unsafe { tiles::<Vnni<EVEX>, F>(block, panel, finish, out, stride) };
+        unsafe { tiles::<Vnni, F>(block, panel, finish, out, stride) };
     }
 }
 
-impl<const EVEX: bool> Arithmetic for Vnni<EVEX> {
+impl Arithmetic for Vnni {
     const WAITS: bool = true;
 
     #[inline]
@@ -42,41 +41,33 @@ impl<const EVEX: bool> Arithmetic for Vnni<EVEX> {
             let four = unsafe { _mm256_set1_epi32(value.add(row * STEP + QUAD * 4).cast::<i32>().read_unaligned()) };
             for half in 0..HALVES {
                 // SAFETY: by the contract.
-                sums[half] = unsafe { add_products::<EVEX>(sums[half], four, weights[half]) };
+                sums[half] = unsafe { add_products(sums[half], four, weights[half]) };
             }
         }
     }
 }
 
-/// Adds the products of eight times four unsigned values with as many weights. As assembly, for there to be one code for both
-/// encodings.
+/// Adds the products of eight times four unsigned values with as many weights.
 ///
 /// # Safety
 /// The CPU has the instruction.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) unsafe fn add_products<const EVEX: bool>(mut sums: __m256i, values: __m256i, weights: __m256i) -> __m256i {
+pub(crate) unsafe fn add_products(mut sums: __m256i, values: __m256i, weights: __m256i) -> __m256i {
+    // As assembly: the instruction's own target feature would keep this from being inlined where AVX2 alone is enabled.
     // SAFETY: registers only; the instruction is there by the contract.
     unsafe {
-        if EVEX {
-            asm!(
-                "{{evex}} vpdpbusd {sums}, {values}, {weights}",
-                sums = inout(ymm_reg) sums, values = in(ymm_reg) values, weights = in(ymm_reg) weights,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        } else {
-            asm!(
-                "{{vex}} vpdpbusd {sums}, {values}, {weights}",
-                sums = inout(ymm_reg) sums, values = in(ymm_reg) values, weights = in(ymm_reg) weights,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
+        asm!(
+            "{{vex}} vpdpbusd {sums}, {values}, {weights}",
+            sums = inout(ymm_reg) sums, values = in(ymm_reg) values, weights = in(ymm_reg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
     }
     sums
 }
 
-/// Whether the instruction as AVX-VNNI encodes it adds up the largest products exactly. No emulator at hand has that encoding, which
-/// is all that it differs in: so a CPU shows it once, before it is used.
+/// Whether the instruction adds up the largest products exactly. No emulator at hand has it: so a CPU shows it once, before it is
+/// used.
 ///
 /// # Safety
 /// The CPU has AVX2 and AVX-VNNI.
@@ -90,7 +81,7 @@ pub(crate) unsafe fn is_exact() -> bool {
     unsafe {
         let [values, weights, start] = [values.as_ptr().cast(), weights.as_ptr().cast(), start.as_ptr().cast()];
         let [values, weights, start] = [values, weights, start].map(|vector| _mm256_loadu_si256(vector));
-        _mm256_storeu_si256(found.as_mut_ptr().cast(), add_products::<false>(start, values, weights));
+        _mm256_storeu_si256(found.as_mut_ptr().cast(), add_products(start, values, weights));
     }
     found
         == array::from_fn(|lane| {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::manifest::Task;
-use crate::store::{Source, Store};
 use crate::onnx::testing::{Attribute, Graph, OnnxFile, Random, floats, ints, tensor};
+use crate::store::{Source, Store};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tract_onnx::pb::tensor_proto::DataType::Float;
