@@ -22,6 +22,8 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 mod weights;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use convolution::Convolution;
 pub use depthwise::Depthwise;
@@ -31,6 +33,8 @@ pub use weights::Weights;
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Products;
 use std::ops::Range;
 
 /// Outputs at a multiple of which the work of [`multiply`] may be divided.
@@ -291,6 +295,8 @@ trait Visit {
 /// Calls `visitor` with the kernel for `set`: the CPU has its instructions, since it has the set.
 fn with_kernel<V: Visit>(set: InstructionSet, visitor: V) -> V::Output {
     match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(Products::Wide) => visitor.visit::<wide::Wide>(),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => visitor.visit::<avx2::Fma>(),
         #[cfg(target_arch = "aarch64")]

@@ -111,24 +111,25 @@ unsafe fn tile<const R: usize, const CHAINS: usize, F: Finish>(
         // SAFETY: at most one beyond the last.
         unsafe { (value, weight) = (value.add(R * STEP), weight.add(STEP * COLUMNS)) };
     }
-    let halves = sums.map(|chains| {
-        let sum = chains.into_iter().reduce(|one, two| _mm512_add_epi32(one, two)).expect("a sum");
-        [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)]
-    });
-    let put = |row: usize, results: F::Results| {
-        // SAFETY: the row has room for as many results as the vector holds.
-        unsafe { out.add((start + row) * stride).cast::<F::Results>().write_unaligned(results) };
-    };
-    let (pairs, single) = halves.as_chunks::<2>();
-    for (pair, &sums) in pairs.iter().enumerate() {
-        // SAFETY: what has AVX512 has AVX2.
-        let [one, two] = unsafe { finish.finish_two(outputs.columns, block.first + start + 2 * pair, sums) };
-        put(2 * pair, one);
-        put(2 * pair + 1, two);
+    // Loops, not closures, which the compiler would leave calls.
+    let mut halves = [[_mm256_setzero_si256(); 2]; R];
+    for (halves, chains) in halves.iter_mut().zip(&sums) {
+        let sum = if CHAINS == 1 { chains[0] } else { _mm512_add_epi32(chains[0], chains[CHAINS - 1]) };
+        *halves = [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)];
     }
-    if let &[sums] = single {
-        // SAFETY: what has AVX512 has AVX2.
-        put(R - 1, unsafe { finish.finish(outputs.columns, block.first + start + R - 1, sums) });
+    // SAFETY: what has AVX512 has AVX2; each row has room for as many results as the vector holds.
+    unsafe {
+        let mut to = out.add(start * stride);
+        let (pairs, single) = halves.as_chunks::<2>();
+        for (pair, &sums) in pairs.iter().enumerate() {
+            let [one, two] = finish.finish_two(outputs.columns, block.first + start + 2 * pair, sums);
+            to.cast::<F::Results>().write_unaligned(one);
+            to.add(stride).cast::<F::Results>().write_unaligned(two);
+            to = to.add(2 * stride);
+        }
+        if let &[sums] = single {
+            to.cast::<F::Results>().write_unaligned(finish.finish(outputs.columns, block.first + start + R - 1, sums));
+        }
     }
 }
 
