@@ -87,7 +87,7 @@ fn main() {
             depthwise(weights, &windows, black_box(&input), &padding, &finish, 0..windows.output()[0], black_box(&mut out));
         });
         if channels % 48 == 0 && stride == 1 {
-            let finish = Float { offset: &bias, scale: &multiplier, row_scale: &[], bias: &multiplier };
+            let finish = Float { offset: &bias, scale: &multiplier, row_scale: &[], bias: &multiplier, limits: Float::FREE };
             let mut out = vec![0f32; out.len()];
             compare(&format!("{what}, to f32"), products / 16, |set| {
                 let weights = &packed.iter().find(|(packed, _)| *packed == set).expect("both are packed").1;

@@ -10,6 +10,28 @@ pub(crate) trait Loop {
     fn run<const FUSED: bool>(self);
 }
 
+/// Holds values within bounds; what is no number stays so.
+#[inline(always)]
+pub(crate) fn hold([low, high]: [f32; 2], values: &mut [f32]) {
+    if low == f32::NEG_INFINITY && high == f32::INFINITY {
+        return;
+    }
+    for value in values {
+        let raised = if *value < low { low } else { *value };
+        *value = if raised > high { high } else { raised };
+    }
+}
+
+/// [`hold`], as a loop of its own.
+pub(crate) struct Hold<'a>(pub(crate) [f32; 2], pub(crate) &'a mut [f32]);
+
+impl Loop for Hold<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        hold(self.0, self.1);
+    }
+}
+
 /// Runs a loop with the instructions of `set`, multiply-adds fused where it has them.
 pub(crate) fn run(set: InstructionSet, work: impl Loop) {
     /// # Safety

@@ -157,7 +157,7 @@ impl Case {
                 self.bias.iter().zip(weights.sums()).map(|(bias, sum)| bias - i32::from(self.input_zero_point) * sum).collect();
             let finish = Requantize { bias: &bias, multiplier, zero_point, low, high, table: table.as_ref() };
             assert_eq!(self.run(&weights, band, &finish), requantized, "{set}");
-            let float = Float { offset: &bias, scale: multiplier, row_scale: &[], bias: &self.float_bias };
+            let float = Float { offset: &bias, scale: multiplier, row_scale: &[], bias: &self.float_bias, limits: Float::FREE };
             assert_eq!(bits(&self.run(&weights, band, &float)), bits(&floats), "{set}");
         }
     }

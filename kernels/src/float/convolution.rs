@@ -4,9 +4,9 @@
 //!
 //! A result is the product's: one chain of multiply-adds from the bias on, over the taps in order, padding included.
 
-use super::{Finish, Matrix, ROWS, Weights, hold, multiply};
+use super::{Finish, Matrix, ROWS, Weights, multiply};
 use crate::convolution::Shape;
-use crate::loops::{self, Loop};
+use crate::loops::{self, Loop, hold};
 use crate::{InstructionSet, Windows};
 use std::ops::Range;
 

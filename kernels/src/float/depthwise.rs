@@ -2,8 +2,7 @@
 //!
 //! A result is one chain of multiply-adds from the bias on, over the taps in order, those outside the picture left out.
 
-use super::hold;
-use crate::loops::{self, Loop};
+use crate::loops::{self, Loop, hold};
 use crate::pointwise::multiply_add;
 use crate::{InstructionSet, Windows};
 use std::ops::Range;

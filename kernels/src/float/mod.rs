@@ -110,18 +110,6 @@ fn check_finish(finish: &Finish<'_>, outputs: usize) {
     assert!([0, outputs].contains(&finish.bias.len()), "float: {} biases for {outputs} outputs", finish.bias.len());
 }
 
-/// Holds values within bounds; what is no number stays so.
-#[inline(always)]
-fn hold([low, high]: [f32; 2], values: &mut [f32]) {
-    if low == f32::NEG_INFINITY && high == f32::INFINITY {
-        return;
-    }
-    for value in values {
-        let raised = if *value < low { low } else { *value };
-        *value = if raised > high { high } else { raised };
-    }
-}
-
 /// Where results go.
 struct Target<'a> {
     out: &'a mut [f32],

@@ -55,7 +55,7 @@ pub const PANEL: usize = 16;
 pub(crate) trait Kernel {
     /// What a packed activation is.
     type Value: Activation;
-    /// Rows of a full tile; the rest of a block is divided into tiles of 4, 2 and 1.
+    /// Rows of a full tile; the rest of a block is divided into tiles of 8, 4, 2 and 1.
     const ROWS: usize;
     /// Outputs of a panel; divides [`PANEL`].
     const COLUMNS: usize;
@@ -123,7 +123,7 @@ impl<V> Block<'_, V> {
     fn tiles(rows: usize, full: usize, mut tile: impl FnMut(usize, usize)) {
         let mut start = 0;
         while start < rows {
-            let size = if rows - start >= full { full } else { 1 << (rows - start).min(4).ilog2() };
+            let size = if rows - start >= full { full } else { 1 << (rows - start).min(8).ilog2() };
             tile(start, size);
             start += size;
         }

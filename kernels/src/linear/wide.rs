@@ -33,7 +33,11 @@ impl Kernel for Wide {
                 tile::<ROWS, 1, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += ROWS;
             }
-            while block.rows - start >= 4 {
+            if block.rows - start >= 8 {
+                tile::<8, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
+                start += 8;
+            }
+            if block.rows - start >= 4 {
                 tile::<4, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += 4;
             }

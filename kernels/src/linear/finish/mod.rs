@@ -17,6 +17,7 @@ impl<T> Lanes for T {}
 
 use super::rows::Value;
 use crate::InstructionSet;
+use crate::loops::{Hold, run};
 use crate::pointwise::Lookup;
 use std::ops::Range;
 
@@ -72,9 +73,14 @@ pub struct Float<'a> {
     pub row_scale: &'a [f32],
     /// Empty, or one for all outputs, or one for each.
     pub bias: &'a [f32],
+    /// The least and the largest result: what is beyond becomes the bound, and what is no number stays so.
+    pub limits: [f32; 2],
 }
 
 impl Float<'_> {
+    /// Limits that hold nothing.
+    pub const FREE: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
     /// The scale of a row.
     #[inline(always)]
     pub(crate) fn row_scale(&self, row: usize) -> f32 {
@@ -159,12 +165,19 @@ impl Finish for Float<'_> {
         sum as f32 * (self.row_scale(row) * at(self.scale, output, 1.0)) + at(self.bias, output, 0.0)
     }
 
+    fn complete(&self, set: InstructionSet, results: &mut [f32]) {
+        if self.limits != Float::FREE {
+            run(set, Hold(self.limits, results));
+        }
+    }
+
     fn outputs(&self, outputs: Range<usize>) -> Self {
         Float {
             offset: part(self.offset, &outputs),
             scale: part(self.scale, &outputs),
             row_scale: self.row_scale,
             bias: part(self.bias, &outputs),
+            limits: self.limits,
         }
     }
 

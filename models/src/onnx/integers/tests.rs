@@ -188,34 +188,55 @@ fn qlinear_operators_are_the_same_graph() {
     answers_alike(&graph, &[4, 7, 9], 0.0201);
 }
 
-/// Weights of `i8`, a scale for each output, dynamically quantized activations: as `quantize_dynamic` writes it.
-fn dynamic(graph: Graph, random: &mut Random, integer: &str, dims: &[i64], outputs: usize, list: &[i64]) -> Graph {
-    let count = dims.iter().product::<i64>() as usize;
+/// Weights of `i8`, a scale for each output, dynamically quantized activations: as `quantize_dynamic` writes it; `after` goes from the
+/// sum `a` to the result `y`.
+fn dynamic(graph: Graph, random: &mut Random, integer: &str, dims: &[i64], list: &[i64], after: &str) -> Graph {
+    let (count, outputs) = (dims.iter().product::<i64>() as usize, list[0] as usize);
     let scales: Vec<f32> = (0..outputs).map(|o| 0.004 + 0.001 * o as f32).collect();
     graph
         .constant(tensor("w", DataType::Int8, dims, random.bytes(count)))
         .constant(tensor("wz", DataType::Int8, &[], vec![3]))
         .constant(floats("ws", list, &scales))
         .constant(floats("b", list, &random.floats(outputs)))
+        .constant(floats("low", &[], &[-0.2]))
+        .constant(floats("high", &[], &[0.6]))
         .node("DynamicQuantizeLinear x -> q s z")
         .node(&format!("{integer} q w z wz -> i"))
         .node_with("Cast i -> f", vec![("to", Attribute::Int(1))])
         .node("Mul s ws -> sw")
         .node("Mul f sw -> m")
-        .node("Add b m -> y")
+        .node("Add b m -> a")
+        .node(after)
 }
 
 #[test]
 fn a_dynamically_quantized_product_is_one_operator_and_its_items_do_not_mix() {
-    let graph = Graph::default().input("x", DataType::Float, &[-1, 5, 20]).output("y", DataType::Float, &[-1, 5, 9]);
-    let graph = dynamic(graph, &mut Random(11), "MatMulInteger", &[20, 9], 9, &[9]);
-    assert_eq!(operators(&graph), ["DynamicLinear"]);
-    let file = graph.write();
+    for after in ["Clip a low high -> y", "Relu a -> y"] {
+        // Of so few rows as two those of all items are multiplied at once.
+        for count in [5, 2] {
+            let rows = Graph::default().input("x", DataType::Float, &[-1, count, 20]).output("y", DataType::Float, &[-1]);
+            let rows = dynamic(rows, &mut Random(11), "MatMulInteger", &[20, 9], &[9], after);
+            assert_eq!(operators(&rows), ["DynamicLinear"]);
+            items_do_not_mix(&rows, &[count as usize, 20]);
+        }
+        let picture = Graph::default().input("x", DataType::Float, &[-1, 4, 6, 7]).output("y", DataType::Float, &[-1]);
+        let picture = dynamic(picture, &mut Random(13), "ConvInteger", &[6, 4, 3, 3], &[6, 1, 1], after);
+        assert_eq!(operators(&picture), ["DynamicConv"]);
+        items_do_not_mix(&picture, &[4, 6, 7]);
+    }
+}
+
+/// Three items of this shape, each a hundredth of the one before: on one grid for all, the last would be nothing.
+fn items_do_not_mix(graph: &Graph, shape: &[usize]) {
+    let file = graph.clone().write();
     let network = Network::load(&file.path).unwrap();
     let mut random = Random(12);
-    // Each a hundredth of the one before: on one grid for all, the last would be nothing.
-    let mut row = |size: f32| vec![Tensor::from_f32("x", vec![1, 5, 20], &random.floats(100).iter().map(|x| x * size).collect::<Vec<_>>())];
-    let requests: Vec<Vec<Tensor>> = [1.0, 1e-2, 1e-4].map(&mut row).into();
+    let (count, shape) = (shape.iter().product(), [&[1], shape].concat());
+    let mut item = |size: f32| {
+        let values: Vec<f32> = random.floats(count).iter().map(|x| x * size).collect();
+        vec![Tensor::from_f32("x", shape.clone(), &values)]
+    };
+    let requests: Vec<Vec<Tensor>> = [1.0, 1e-2, 1e-4].map(&mut item).into();
     let pool = Pool::new(1);
     let run = |requests: Vec<Vec<Tensor>>| network.run(requests, 1, &pool, &mut || ());
     let together = run(requests.clone());

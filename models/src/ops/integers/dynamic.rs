@@ -9,12 +9,13 @@ use hearth_kernels::{InstructionSet, linear, quant};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
-/// Scales and bias of the outputs, and the sums of their weights.
+/// Scales and bias of the outputs, the sums of their weights, and the bounds of what comes of them.
 #[derive(Debug)]
 struct Outputs {
     scale: Vec<f32>,
     bias: Vec<f32>,
     sums: Vec<i32>,
+    limits: [f32; 2],
 }
 
 impl Outputs {
@@ -23,7 +24,8 @@ impl Outputs {
             let list = node.get(name).and_then(|a| a.t.as_ref()).and_then(to_floats);
             list.filter(|list| list.len() == sums.len()).with_context(|| format!("{} without {} {name}", node.op_type, sums.len()))
         };
-        Ok(Outputs { scale: list("scale")?, bias: list("bias")?, sums: sums.to_vec() })
+        let limits = [node.float("low").unwrap_or(f32::NEG_INFINITY), node.float("high").unwrap_or(f32::INFINITY)];
+        Ok(Outputs { scale: list("scale")?, bias: list("bias")?, sums: sums.to_vec(), limits })
     }
 
     /// Quantizes an item, and hands on its integers, its zero point and the finish of its sums.
@@ -39,7 +41,7 @@ impl Outputs {
         memory.offset.extend(self.sums.iter().map(|sum| sum.wrapping_mul(-grid.zero_point())));
         memory.scale.clear();
         memory.scale.extend(self.scale.iter().map(|scale| scale * grid.scale()));
-        let finish = linear::Float { offset: &memory.offset, scale: &memory.scale, row_scale: &[], bias: &self.bias };
+        let finish = linear::Float { offset: &memory.offset, scale: &memory.scale, row_scale: &[], bias: &self.bias, limits: self.limits };
         compute(&memory.item, grid.zero_point() as i8, &finish, (&mut memory.scratch, &mut memory.padding))
     }
 }
@@ -79,13 +81,16 @@ impl DynamicLinear {
         sums.resize(out.len(), 0);
         let rows = linear::Matrix::new(integers, x.len() / depth, depth, depth);
         linear::multiply(&self.weights, 0..outputs, &rows, &linear::Raw { bias: &[] }, sums, outputs, scratch);
-        let Outputs { scale, bias, sums: weights } = &self.outputs;
+        let Outputs { scale, bias, sums: weights, limits: [low, high] } = &self.outputs;
         let rows = out.chunks_exact_mut(outputs).zip(sums.chunks_exact(outputs));
         for (row, (out, sums)) in rows.enumerate() {
             let item = row * depth / size;
             let (zero_point, step) = (zero_points[item], scales[item]);
             for ((((out, sum), weights), scale), bias) in out.iter_mut().zip(sums).zip(weights).zip(scale).zip(bias) {
-                *out = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
+                let result = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
+                // Not `clamp`: bounds may be the wrong way round, and what is no number stays so.
+                let raised = if result < *low { *low } else { result };
+                *out = if raised > *high { *high } else { raised };
             }
         }
     }

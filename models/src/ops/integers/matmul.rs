@@ -187,7 +187,7 @@ impl MatMul {
                 linear::multiply(&weights, 0..columns, &a, &finish, &mut out.as_slice_mut()?[out_at..], stride, scratch);
             }
             Becomes::Floats { scale, .. } => {
-                let finish = Float { offset, scale: from_ref(scale), row_scale: &[], bias: &[] };
+                let finish = Float { offset, scale: from_ref(scale), row_scale: &[], bias: &[], limits: Float::FREE };
                 linear::multiply(&weights, 0..columns, &a, &finish, &mut out.as_slice_mut()?[out_at..], stride, scratch);
             }
             Becomes::Sums => unreachable!("multiplied above"),

@@ -1,10 +1,10 @@
 //! Products of dynamically quantized activations with constant weights: DynamicQuantizeLinear, MatMulInteger or ConvInteger, Cast and
-//! the product with the scales, and the bias after it, are one operator from `f32` to `f32`.
+//! the product with the scales, the bias after it, and a Relu or Clip after that, are one operator from `f32` to `f32`.
 
 use super::super::nodes::{Attributes as _, bytes, node, to_floats, to_integers};
 use super::super::view::{Weights, other};
 use super::products::{Matrix, with_filters};
-use super::{Fuser, with_list};
+use super::{Fuser, bounds, with_list};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{NodeProto, TensorProto};
 
@@ -46,8 +46,17 @@ impl<'a> Fuser<'a> {
             gone.push(index);
             (bias, result) = (constant, &view.graph.node[index].output[0]);
         }
+        let mut limits = (f32::NEG_INFINITY, f32::INFINITY);
+        if let Some((index, next)) = view.only_taker(result)
+            && let Some(given) = bounds(view, next)
+        {
+            gone.push(index);
+            (limits, result) = (given, &next.output[0]);
+        }
         self.gone.extend(gone);
-        let mut new = with_list(with_list(node(operator, &[&quantize.input[0]], &[result]), "scale", &scale), "bias", &bias);
+        let mut new = with_list(with_list(node(operator, &[&quantize.input[0]], &[result]), "scale", &scale), "bias", &bias)
+            .with_float("low", limits.0)
+            .with_float("high", limits.1);
         new.attribute.extend(filters.attribute);
         self.emit(matrix.with_zero_points(new))
     }
