@@ -16,7 +16,9 @@ mod tests;
 pub use rows::QuantizedRows;
 
 use crate::InstructionSet;
-use crate::linear::{self, Accumulate, Activation, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel};
+use crate::linear::{
+    self, Accumulate, Activation, Aligned, Block, Kernel, Line, Matrix, PANEL, Panel, Visit, pack_tiles, view, with_kernel,
+};
 use direct::{Blocks, Tiles};
 use std::ops::Range;
 
@@ -47,7 +49,7 @@ pub struct Weights {
 enum Bytes {
     /// Of 32 neighbours, the first 16 in the lower halves, each 8 more than it is.
     Four(Vec<u8>),
-    Eight(Vec<i8>),
+    Eight(Aligned),
 }
 
 /// Weights as MatMulNBits has them: each is `(q - zero point) * scale`, `q` unsigned.

@@ -28,8 +28,7 @@ pub(crate) use finish::{Accumulate, lanes};
 pub use finish::{Finish, Float, Raw, Requantize};
 pub use pack::Sink;
 pub(crate) use pack::pack_tiles;
-pub(crate) use rows::Activation;
-pub(crate) use rows::{Line, view};
+pub(crate) use rows::{Activation, Aligned, Line, view};
 pub use rows::{Matrix, Rows, Scratch};
 pub use weights::Weights;
 

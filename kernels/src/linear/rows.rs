@@ -2,7 +2,7 @@
 
 use super::pack::pack_tiles;
 use super::{Block, Kernel, Sink};
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 /// Rows of activations, each handed over in one or more pieces.
 pub trait Rows: Sync {
@@ -75,9 +75,38 @@ pub struct Scratch {
 }
 
 /// A cache line, so that no packed vector straddles two.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(align(64))]
-pub(crate) struct Line(#[expect(dead_code, reason = "read as the values packed into it")] [i8; 64]);
+pub(crate) struct Line([i8; 64]);
+
+/// Bytes that begin with a cache line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+impl Aligned {
+    /// So many zeros.
+    pub(crate) fn zeros(length: usize) -> Aligned {
+        Aligned { lines: vec![Line([0; 64]); length.div_ceil(size_of::<Line>())], length }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [i8];
+
+    fn deref(&self) -> &[i8] {
+        // SAFETY: the lines are initialised memory of at least this many bytes.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [i8] {
+        view(&mut self.lines, self.length)
+    }
+}
 
 /// The first `length` values of `lines`, which grow to hold them.
 pub(crate) fn view<T: Value>(lines: &mut Vec<Line>, length: usize) -> &mut [T] {

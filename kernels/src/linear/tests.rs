@@ -127,7 +127,8 @@ impl Case {
             high: self.high,
             table: None,
         };
-        let float = Float { offset: &self.bias, scale: &self.multiplier, row_scale: &self.row_scale, bias: &self.float_bias, limits: Float::FREE };
+        let float =
+            Float { offset: &self.bias, scale: &self.multiplier, row_scale: &self.row_scale, bias: &self.float_bias, limits: Float::FREE };
         let raw = Raw { bias: &self.bias };
         let bits = |floats: Vec<f32>| floats.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
         for set in InstructionSet::available() {

@@ -1,5 +1,6 @@
 //! Weights in the order in which the inner loop of an instruction set reads them.
 
+use super::rows::Aligned;
 use super::{Kernel, Panel, Visit, with_kernel};
 use crate::InstructionSet;
 
@@ -10,7 +11,7 @@ pub struct Weights {
     outputs: usize,
     depth: usize,
     /// Panels of `[depth / run][columns][run]`, zeros after the last output and the last of the depth.
-    packed: Vec<i8>,
+    packed: Aligned,
     /// Empty, or one an output.
     zero_points: Vec<i32>,
     sums: Vec<i32>,
@@ -55,7 +56,7 @@ impl Weights {
         };
         let Layout { columns, step, run, limits } = with_kernel(set, LayoutOf);
         let packed_depth = depth.next_multiple_of(step);
-        let mut packed = vec![0; outputs.next_multiple_of(columns) * packed_depth];
+        let mut packed = Aligned::zeros(outputs.next_multiple_of(columns) * packed_depth);
         let (mut sums, mut plain_sums) = (Vec::with_capacity(outputs), Vec::with_capacity(outputs));
         let mut extreme = false;
         for output in 0..outputs {
@@ -110,7 +111,7 @@ impl Weights {
     }
 
     /// The packed weights, the limits, and whether they are extreme.
-    pub(crate) fn into_parts(self) -> (Vec<i8>, Vec<u8>, bool) {
+    pub(crate) fn into_parts(self) -> (Aligned, Vec<u8>, bool) {
         (self.packed, self.limits, self.extreme)
     }
 

@@ -56,7 +56,9 @@ impl Finish {
     /// The kernels' form where the result is `f32`.
     pub(super) fn float(&self) -> Option<linear::Float<'_>> {
         match self {
-            Finish::Float { offset, scale, bias } => Some(linear::Float { offset, scale, row_scale: &[], bias, limits: linear::Float::FREE }),
+            Finish::Float { offset, scale, bias } => {
+                Some(linear::Float { offset, scale, row_scale: &[], bias, limits: linear::Float::FREE })
+            }
             Finish::Requantize { .. } => None,
         }
     }
