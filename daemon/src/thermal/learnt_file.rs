@@ -3,6 +3,7 @@
 use super::Learnt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file that is larger was not written by us.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -12,13 +13,13 @@ const MOST_BYTES: u64 = 64 * 1024;
 pub(super) struct LearntFile {
     file: PathBuf,
     /// That it cannot be written was said.
-    complained: bool,
+    complained: AtomicBool,
 }
 
 impl LearntFile {
     /// The file in this folder.
     pub(super) fn beside(folder: &Path) -> LearntFile {
-        LearntFile { file: folder.join("thermal.json"), complained: false }
+        LearntFile { file: folder.join("thermal.json"), complained: AtomicBool::new(false) }
     }
 
     /// What was learnt before; none if nothing was, or if it cannot be used.
@@ -39,9 +40,9 @@ impl LearntFile {
     }
 
     /// Replaces it as a whole. What cannot be written is said once; the board is then learnt anew after a restart.
-    pub(super) fn write(&mut self, learnt: &Learnt) {
+    pub(super) fn write(&self, learnt: &Learnt) {
         if let Err(error) = self.replace(learnt)
-            && !std::mem::replace(&mut self.complained, true)
+            && !self.complained.swap(true, Ordering::Relaxed)
         {
             tracing::warn!("what was learnt of the board's heat cannot be kept in {}: {error}", self.file.display());
         }
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn what_was_learnt_comes_back() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = LearntFile::beside(folder.path());
+        let file = LearntFile::beside(folder.path());
         assert!(file.read().is_none());
         file.write(&Learnt::default());
         assert_eq!(file.read(), Some(Learnt::default()));
@@ -77,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_no_reason_to_fail() {
-        let mut file = LearntFile::beside(Path::new("/nonexistent"));
+        let file = LearntFile::beside(Path::new("/nonexistent"));
         file.write(&Learnt::default());
-        assert!(file.complained && file.read().is_none());
+        assert!(file.complained.load(Ordering::Relaxed) && file.read().is_none());
     }
 }

@@ -81,7 +81,7 @@ struct Watch {
     governor: Governor,
     activity: Activity,
     cap: Option<ClockCap>,
-    learnt: LearntFile,
+    learnt: Arc<LearntFile>,
     /// Temperatures at which the fan goes one step up.
     fan: Vec<Celsius>,
     history: History,
@@ -134,11 +134,14 @@ pub fn start(
                 told = budget;
             }
             if kept.elapsed() >= KEEP {
-                watch.learnt.write(&watch.governor.learnt());
+                // Elsewhere: an SD card may take its time, and the looks must not wait for it.
+                tokio::task::spawn_blocking(watch.keep());
                 kept = Instant::now();
             }
         }
-        watch.learnt.write(&watch.governor.learnt());
+        if let Err(error) = tokio::task::spawn_blocking(watch.keep()).await {
+            tracing::warn!("what was learnt of the board's heat was not kept: {error}");
+        }
     };
     (Monitor { heat, tuning: tuner, history }, task)
 }
@@ -149,7 +152,7 @@ impl Watch {
         let traits = Traits::of(&board, settings.limits.compute_threads());
         let limit = Limit::of(&board, tuning.limit);
         let fan = traits.fan.clone();
-        let learnt = LearntFile::beside(&settings.state_directory);
+        let learnt = Arc::new(LearntFile::beside(&settings.state_directory));
         let mut governor = match learnt.read() {
             Some(learnt) => Governor::with_learnt(traits, limit, &learnt),
             None => Governor::new(traits, limit),
@@ -170,6 +173,12 @@ impl Watch {
             tracing::info!(mode = new.mode().as_str(), "thermal: another mode, instead of {}", old.mode().as_str());
             self.governor.set_mode(new.mode());
         }
+    }
+
+    /// Writes what was learnt until now.
+    fn keep(&self) -> impl FnOnce() + Send + 'static {
+        let (file, learnt) = (self.learnt.clone(), self.governor.learnt());
+        move || file.write(&learnt)
     }
 
     /// One look, and what follows from it. `told` is the budget in force.

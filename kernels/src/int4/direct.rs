@@ -3,8 +3,10 @@
 
 use super::{Bytes, QuantizedRows, Weights};
 use crate::cpu::Kind;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::cpu::Products;
 #[cfg(target_arch = "aarch64")]
-use crate::{cpu::Products, int4::neon};
+use crate::int4::neon;
 use std::array;
 use std::ops::Range;
 
@@ -54,6 +56,9 @@ impl<'a> Blocks<'a> {
 
 /// The loop of one instruction set.
 pub(super) trait Direct {
+    /// Rows of the largest tile: 4 or 8.
+    const ROWS: usize = 4;
+
     /// Adds the products of `R` rows from `first` on to their totals, which lie at `totals`, `stride` apart.
     ///
     /// # Safety
@@ -75,6 +80,8 @@ pub(super) fn for_rows(weights: &Weights, count: usize) -> Option<Tiles> {
     match weights.set.0 {
         Kind::Scalar => None,
         #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(Products::Wide) => four.then_some(tiles::<super::wide::Wide, true> as Tiles),
+        #[cfg(target_arch = "x86_64")]
         Kind::Avx2(_) => four.then_some(tiles::<super::avx2::Avx2, true> as Tiles),
         #[cfg(target_arch = "aarch64")]
         Kind::Neon(products) => match (products, four, count) {
@@ -95,10 +102,11 @@ pub(super) fn for_rows(weights: &Weights, count: usize) -> Option<Tiles> {
 unsafe fn tiles<D: Direct, const FOUR: bool>(blocks: &Blocks<'_>, rows: Range<usize>, totals: *mut f32, stride: usize) {
     let (mut first, mut totals) = (rows.start, totals);
     while first < rows.end {
-        let count = 1 << (rows.end - first).min(4).ilog2();
+        let count = 1 << (rows.end - first).min(D::ROWS).ilog2();
         // SAFETY: by the contract; there are so many rows left.
         unsafe {
             match count {
+                8 => D::tile::<FOUR, 8>(blocks, first, totals, stride),
                 4 => D::tile::<FOUR, 4>(blocks, first, totals, stride),
                 2 => D::tile::<FOUR, 2>(blocks, first, totals, stride),
                 _ => D::tile::<FOUR, 1>(blocks, first, totals, stride),

@@ -12,6 +12,8 @@ mod neon;
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use rows::QuantizedRows;
 

@@ -42,11 +42,11 @@ impl Kernel for Wide {
                 start += 4;
             }
             if block.rows - start >= 2 {
-                tile::<2, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
+                tile::<2, 4, F>(*block, *panel, &outputs, start, *finish, out, stride);
                 start += 2;
             }
             if block.rows > start {
-                tile::<1, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
+                tile::<1, 4, F>(*block, *panel, &outputs, start, *finish, out, stride);
             }
         }
     }
@@ -100,25 +100,25 @@ unsafe fn tile<const R: usize, const CHAINS: usize, F: Finish>(
     // SAFETY: the tile is in the block.
     let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP) };
     let mut weight = panel.weights.as_ptr();
-    for _ in 0..block.steps {
-        for quad in 0..STEP / 4 {
-            // SAFETY: a step has this many values and weights.
-            unsafe {
-                let weights = _mm512_loadu_si512(weight.add(quad * 4 * COLUMNS).cast());
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let four = _mm512_set1_epi32(value.add(row * STEP + quad * 4).cast::<i32>().read_unaligned());
-                    let sum = &mut sums[quad % CHAINS];
-                    *sum = _mm512_dpbusd_epi32(*sum, four, weights);
-                }
-            }
+    let mut left = block.steps;
+    // SAFETY: there are so many steps of values and weights; the pointers go at most one beyond the last.
+    unsafe {
+        while left >= 2 {
+            products::<R, CHAINS, 0>(&mut sums, value, weight);
+            products::<R, CHAINS, 1>(&mut sums, value.add(R * STEP), weight.add(STEP * COLUMNS));
+            (value, weight, left) = (value.add(2 * R * STEP), weight.add(2 * STEP * COLUMNS), left - 2);
         }
-        // SAFETY: at most one beyond the last.
-        unsafe { (value, weight) = (value.add(R * STEP), weight.add(STEP * COLUMNS)) };
+        if left > 0 {
+            products::<R, CHAINS, 0>(&mut sums, value, weight);
+        }
     }
     // Loops, not closures, which the compiler would leave calls.
     let mut halves = [[_mm256_setzero_si256(); 2]; R];
     for (halves, chains) in halves.iter_mut().zip(&sums) {
-        let sum = if CHAINS == 1 { chains[0] } else { _mm512_add_epi32(chains[0], chains[CHAINS - 1]) };
+        let mut sum = chains[0];
+        for chain in &chains[1..] {
+            sum = _mm512_add_epi32(sum, *chain);
+        }
         *halves = [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)];
     }
     // SAFETY: what has AVX512 has AVX2; each row has room for as many results as the vector holds.
@@ -133,6 +133,30 @@ unsafe fn tile<const R: usize, const CHAINS: usize, F: Finish>(
         }
         if let &[sums] = single {
             to.cast::<F::Results>().write_unaligned(finish.finish(outputs.columns, block.first + start + R - 1, sums));
+        }
+    }
+}
+
+/// Adds the products of a step, even or odd.
+///
+/// # Safety
+/// There is a step of the rows' values and of weights.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn products<const R: usize, const CHAINS: usize, const ODD: usize>(
+    sums: &mut [[__m512i; CHAINS]; R],
+    value: *const u8,
+    weight: *const i8,
+) {
+    for quad in 0..STEP / 4 {
+        // SAFETY: by the contract.
+        unsafe {
+            let weights = _mm512_loadu_si512(weight.add(quad * 4 * COLUMNS).cast());
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let four = _mm512_set1_epi32(value.add(row * STEP + quad * 4).cast::<i32>().read_unaligned());
+                let sum = &mut sums[(2 * ODD + quad) % CHAINS];
+                *sum = _mm512_dpbusd_epi32(*sum, four, weights);
+            }
         }
     }
 }

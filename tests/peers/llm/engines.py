@@ -4,6 +4,7 @@ import array
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def llama_cpp() -> Engine:
 
 
 def find(name: str) -> Engine:
-    """The engine called `name`: llama.cpp, a path, or hearthd: the newest run_gguf under target/."""
+    """The engine called `name`: llama.cpp, a path, or hearthd: the release build, or else another one."""
     if name == "llama.cpp":
         return llama_cpp()
     if name != "hearthd":
@@ -66,4 +67,7 @@ def find(name: str) -> Engine:
     built = [*ROOT.glob("target/*/run_gguf"), *ROOT.glob("target/*/examples/run_gguf")]
     if not built:
         sys.exit("target/ holds no run_gguf: build it (cargo build --release --example run_gguf), or give --engine a path or llama.cpp")
-    return Engine("hearthd", [str(max(built, key=lambda file: file.stat().st_mtime))])
+    # A development build is slower several times: what is measured is the release build, wherever there is one.
+    file = max(built, key=lambda file: ("release" in file.parts, file.stat().st_mtime))
+    print(f"engine: {file}, built {time.ctime(file.stat().st_mtime)}", file=sys.stderr)
+    return Engine("hearthd", [str(file)])

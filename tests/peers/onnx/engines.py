@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def onnxruntime(*options: str) -> Engine:
 
 
 def find(name: str, root: Path) -> Engine:
-    """The engine called `name`: onnxruntime, onnxruntime-disable-all, onnxruntime-exact, a path, or hearthd: the newest run_onnx under target/."""
+    """The engine called `name`: onnxruntime, onnxruntime-disable-all, onnxruntime-exact, a path, or hearthd: the release build, or else another one."""
     known = {"onnxruntime": (), "onnxruntime-disable-all": ("--plain",), "onnxruntime-exact": ("--exact",)}
     if name in known:
         return onnxruntime(*known[name])
@@ -103,4 +104,7 @@ def find(name: str, root: Path) -> Engine:
     built = [*root.glob("target/*/run_onnx"), *root.glob("target/*/examples/run_onnx")]
     if not built:
         sys.exit("target/ holds no run_onnx: build it, or give --engine a path or onnxruntime-disable-all")
-    return Engine("hearthd", [str(max(built, key=lambda file: file.stat().st_mtime))])
+    # A development build is slower several times: what is measured is the release build, wherever there is one.
+    file = max(built, key=lambda file: ("release" in file.parts, file.stat().st_mtime))
+    print(f"engine: {file}, built {time.ctime(file.stat().st_mtime)}", file=sys.stderr)
+    return Engine("hearthd", [str(file)])
