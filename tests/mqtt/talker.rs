@@ -88,7 +88,7 @@ async fn chunks_come_in_order_and_the_whole_answer_after_them() -> anyhow::Resul
 #[tokio::test]
 async fn an_answer_that_a_killed_daemon_had_begun_is_begun_again_as_another_attempt() -> anyhow::Result<()> {
     let mut shop = Shop::open().await?;
-    let words = "turn the lamp on and the saw off ".repeat(10);
+    let words = "turn the lamp on and the saw off ".repeat(20);
     let schema = json!({"type": "object", "properties": {"say": {"const": words}}, "required": ["say"], "additionalProperties": false});
     let format = json!({"type": "json_schema", "json_schema": {"name": "long", "schema": schema}});
     let request = json!({"messages": [{"role": "user", "content": "lamp on"}], "stream": true, "response_format": format});

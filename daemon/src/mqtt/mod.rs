@@ -59,6 +59,9 @@ pub async fn serve(
     let bounds = outbox::Bounds { messages: usize::from(settings.receive_maximum) * 2, payload_bytes: limits.queue_bytes };
     let rules =
         request::Rules { topics: topics.clone(), response_topics: settings.response_topics.clone(), payload_bytes: limits.payload_bytes };
+    // All of them are known before the first has subscribed: who waits for `online` would else be lost to the others.
+    let names = ["control", "infer", "chat"].into_iter().chain(common.groups().map(|session| session.name));
+    names.for_each(|name| common.report.update(name, |_| ()));
     let (cancel, cancelled) = broadcast::channel(CANCELLATIONS);
     let requests = || requests::Requests::new(engine.clone(), rules.clone(), cancelled.resubscribe());
     let infer = link::keep(common.infer(), requests(), bounds, shutdown.clone());

@@ -26,9 +26,10 @@ pub struct SessionStatus {
 }
 
 impl Status {
-    /// Whether requests can come.
+    /// Whether requests can come: on every session that takes any, whose subscriptions the broker may have refused, but not all of them.
     pub fn serves(&self) -> bool {
-        self.sessions.iter().any(|(name, s)| name != "control" && s.subscribed && s.subscriptions > 0)
+        let work = || self.sessions.iter().filter(|(name, _)| *name != "control").map(|(_, session)| session);
+        work().all(|session| session.subscribed) && work().any(|session| session.subscriptions > 0)
     }
 
     /// Whether everything is as configured.
@@ -47,6 +48,9 @@ impl fmt::Display for Status {
         if self.is_whole() {
             return f.write_str("connected");
         }
+        if self.sessions.values().all(|session| *session == SessionStatus::default()) {
+            return f.write_str("connecting");
+        }
         let mut gap = "";
         for (name, session) in &self.sessions {
             let refused: Vec<&str> = session.refused.keys().map(String::as_str).collect();
@@ -58,7 +62,7 @@ impl fmt::Display for Status {
             }
             gap = "; ";
         }
-        if gap.is_empty() { f.write_str("connecting") } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -87,7 +91,10 @@ mod tests {
         let (sender, receiver) = watch::channel(Status::default());
         let report = Report(sender);
         assert_eq!(receiver.borrow().to_string(), "connecting");
-        report.update("control", |s| s.subscribed = true);
+        ["control", "infer", "chat"].into_iter().for_each(|name| report.update(name, |_| ()));
+        assert_eq!(receiver.borrow().to_string(), "connecting");
+        ["control", "chat"].into_iter().for_each(|name| report.update(name, |s| (s.subscribed, s.subscriptions) = (true, 1)));
+        assert!(!receiver.borrow().serves(), "what goes to infer would be lost");
         report.update("infer", |s| s.error = Some("no broker at localhost:1883".into()));
         assert_eq!(receiver.borrow().to_string(), "infer: no broker at localhost:1883");
         report.update("infer", |s| {
@@ -95,7 +102,7 @@ mod tests {
             s.refused.insert("hearth/n/infer/#".into(), "not authorised".into());
         });
         assert_eq!(receiver.borrow().to_string(), "infer: may not subscribe to hearth/n/infer/#");
-        assert!(!receiver.borrow().serves());
+        assert!(receiver.borrow().serves(), "talks can come");
         report.update("infer", |s| (s.refused.clear(), s.subscriptions = 1).1);
         assert_eq!(receiver.borrow().to_string(), "connected");
         assert!(receiver.borrow().serves());

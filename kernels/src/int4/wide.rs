@@ -1,6 +1,8 @@
 //! Rows times blocks of 4-bit weights with AVX512-VNNI: the 16 outputs of a panel are one register, whose weights are the unsigned
 //! operands of VPDPBUSD.
 
+#![expect(clippy::needless_range_loop, reason = "numbers of registers, in several arrays at once")]
+
 use super::direct::{Blocks, Direct};
 use std::arch::x86_64::*;
 use std::array;

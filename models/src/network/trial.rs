@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const SAME: f64 = 0.999;
 /// A row has to get cheaper by this share for twice as many to run at once: they also wait for each other.
 const GAIN: f64 = 0.1;
+/// A network is small if it takes no longer than this.
+const SMALL: Duration = Duration::from_millis(5);
 /// A run that takes longer than this is timed once.
 const LONG: Duration = Duration::from_millis(100);
 
@@ -60,21 +62,22 @@ impl Network {
         self.run_stack(&views[..rows], 1, &pool, &mut || ()).into_iter().try_for_each(|result| result.map(|_| ()))
     }
 
-    /// The most rows, a power of two, that are worth running at once: a row must get cheaper by [`GAIN`]. A size that does not pay may be
-    /// followed by one that does, whose tiles are full; two are not.
+    /// The most rows, a power of two, that are worth running at once: a row must get cheaper by [`GAIN`]. In a small network a size that
+    /// does not pay may be followed by one that does, whose tiles are full; two are not.
     fn worth_while(&mut self, views: &[&[Tensor]], pool: &Pool) -> usize {
         let mut best = 1;
         let mut cost = f64::INFINITY;
         let mut in_vain = 0;
         for size in (0..=MAX_ROWS.ilog2()).map(|power| 1 << power) {
             self.largest = size;
-            let row = self.time(&views[..size], pool).as_secs_f64() / size as f64;
+            let took = self.time(&views[..size], pool);
+            let row = took.as_secs_f64() / size as f64;
             if row <= cost * (1.0 - GAIN) {
                 (best, cost, in_vain) = (size, row, 0);
                 continue;
             }
             in_vain += 1;
-            if in_vain == 2 {
+            if in_vain == 2 || took > SMALL {
                 break;
             }
         }
