@@ -28,5 +28,6 @@ pub mod sound;
 mod windows;
 
 pub use cpu::InstructionSet;
+pub use loops::hold;
 pub use pool::Pool;
 pub use windows::Windows;

@@ -10,9 +10,9 @@ pub(crate) trait Loop {
     fn run<const FUSED: bool>(self);
 }
 
-/// Holds values within bounds; what is no number stays so.
+/// Holds values between two bounds, the least and the largest; a value that is no number stays so.
 #[inline(always)]
-pub(crate) fn hold([low, high]: [f32; 2], values: &mut [f32]) {
+pub fn hold([low, high]: [f32; 2], values: &mut [f32]) {
     if low == f32::NEG_INFINITY && high == f32::INFINITY {
         return;
     }

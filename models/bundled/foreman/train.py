@@ -7,7 +7,7 @@ weights of the last three. Each round breaks some of the held-out wordings that 
 temporary files), with the checkpoint from which a broken run goes on.
 
 The file that is here grew with its word lists: wordings came between the rounds, and the last began on a longer schedule
-(550 steps of 6000). A run anew will be like it, not equal to it.
+(600 steps of 6000). A run anew will be like it, not equal to it.
 """
 
 import argparse

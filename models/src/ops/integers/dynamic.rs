@@ -5,7 +5,7 @@
 use super::convolution::Filters;
 use super::{Compute, Memory, bytes, dims, picture, rows_of, with_memory, zero_points};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
-use hearth_kernels::{InstructionSet, linear, quant};
+use hearth_kernels::{InstructionSet, hold, linear, quant};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
@@ -81,17 +81,15 @@ impl DynamicLinear {
         sums.resize(out.len(), 0);
         let rows = linear::Matrix::new(integers, x.len() / depth, depth, depth);
         linear::multiply(&self.weights, 0..outputs, &rows, &linear::Raw { bias: &[] }, sums, outputs, scratch);
-        let Outputs { scale, bias, sums: weights, limits: [low, high] } = &self.outputs;
+        let Outputs { scale, bias, sums: weights, limits } = &self.outputs;
         let rows = out.chunks_exact_mut(outputs).zip(sums.chunks_exact(outputs));
         for (row, (out, sums)) in rows.enumerate() {
             let item = row * depth / size;
             let (zero_point, step) = (zero_points[item], scales[item]);
             for ((((out, sum), weights), scale), bias) in out.iter_mut().zip(sums).zip(weights).zip(scale).zip(bias) {
-                let result = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
-                // Not `clamp`: bounds may be the wrong way round, and what is no number stays so.
-                let raised = if result < *low { *low } else { result };
-                *out = if raised > *high { *high } else { raised };
+                *out = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
             }
+            hold(*limits, out);
         }
     }
 }
