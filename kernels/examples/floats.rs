@@ -3,9 +3,10 @@
 
 mod shared;
 
-use hearth_kernels::InstructionSet;
-use hearth_kernels::float::{Finish, Matrix, Right, Scratch, Weights, multiply, multiply_pair};
+use hearth_kernels::convolution::Shape;
+use hearth_kernels::float::{Convolution, Finish, Matrix, Right, Scratch, Weights, Winograd, multiply, multiply_pair};
 use hearth_kernels::recurrent::{Function, Gru, Lstm};
+use hearth_kernels::{InstructionSet, Windows};
 use shared::shortest;
 use std::hint::black_box;
 use std::time::Duration;
@@ -37,6 +38,20 @@ fn main() {
             .map(|right| shortest(|| multiply_pair(set, black_box(&matrix), &right, &finish, black_box(&mut out), outputs, &mut scratch)));
         let shape = format!("{rows} x {depth} x {outputs}");
         println!("{shape:<24} {:>10.1} {:>12.1} {:>12.1}  GMAC/s", speed(fixed), speed(pair[0]), speed(pair[1]));
+    }
+
+    println!("{:<24} {:>10} {:>12}", "3 x 3 convolution", "direct", "winograd");
+    for (size, channels) in [(80, 16), (56, 64), (40, 32), (28, 128), (20, 64), (14, 256), (7, 128)] {
+        let shape = Shape { channels, outputs: channels, kernel: [3; 2], groups: 1 };
+        let windows = Windows::new([size; 2], [3; 2], [1; 2], [1; 2], [1; 4]);
+        let (input, weights) = (noise(size * size * channels), noise(channels * channels * 9));
+        let (mut out, mut scratch) = (vec![0.0; size * size * channels], Vec::new());
+        let limits = [f32::NEG_INFINITY, f32::INFINITY];
+        let (direct, winograd) = (Convolution::pack(set, shape, &weights, &[]), Winograd::pack(set, shape, &weights, &[]));
+        let direct = shortest(|| direct.run(&windows, black_box(&input), 0..size * size, limits, black_box(&mut out), &mut scratch));
+        let winograd = shortest(|| winograd.run(&windows, black_box(&input), limits, black_box(&mut out), &mut scratch));
+        let shape = format!("{size} x {size} x {channels}");
+        println!("{shape:<24} {:>10.1} {:>12.1}  us", direct.as_secs_f64() * 1e6, winograd.as_secs_f64() * 1e6);
     }
 
     println!("{:<24} {:>10} {:>12}", "units of a step", "LSTM", "GRU");

@@ -2,7 +2,7 @@
 
 use crate::InstructionSet;
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::Kind;
+use crate::cpu::{Kind, Products};
 use crate::pointwise::PLAIN_FUSED;
 
 /// A loop over floats that is compiled once for each kind of CPU. Its `run` is `#[inline(always)]`.
@@ -41,7 +41,17 @@ pub(crate) fn run(set: InstructionSet, work: impl Loop) {
     unsafe fn avx2(work: impl Loop) {
         work.run::<true>();
     }
+    /// # Safety
+    /// The CPU has the instructions.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+    unsafe fn avx512(work: impl Loop) {
+        work.run::<true>();
+    }
     match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Products::Wide` exists only where all of them were detected.
+        Kind::Avx2(Products::Wide) => unsafe { avx512(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
         Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2(work) },

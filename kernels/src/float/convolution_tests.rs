@@ -1,6 +1,6 @@
 //! The convolutions against their definition in `f64`, within the stated bound, on every instruction set, whatever is computed at once.
 
-use super::{Convolution, Depthwise};
+use super::{Convolution, Depthwise, Winograd};
 use crate::convolution::Shape;
 use crate::{InstructionSet, Windows};
 use proptest::prelude::*;
@@ -122,6 +122,72 @@ proptest! {
             weights.run(&case.windows, &case.input, 0..cut, case.limits, first);
             weights.run(&case.windows, &case.input, cut..rows, case.limits, second);
             prop_assert_eq!(parts, whole);
+        }
+    }
+}
+
+/// Convolutions of 3 x 3 taps that move by one pixel.
+fn each_pixel() -> impl Strategy<Value = Case> {
+    let pads = [0usize..3, 0usize..3, 0usize..3, 0usize..3];
+    let sizes = (1usize..3, [1usize..14, 1usize..14], pads, [16usize..40, 16usize..40]);
+    (sizes, any::<u64>(), 0u8..3).prop_filter_map("windows on the picture", |((batch, input, pads, [channels, outputs]), seed, limited)| {
+        let fits = |axis: usize| input[axis] + pads[axis] + pads[axis + 2] >= 3;
+        let shape = Shape { channels, outputs, kernel: [3; 2], groups: 1 };
+        (fits(0) && fits(1)).then(|| Case {
+            shape,
+            windows: Windows::new(input, [3; 2], [1; 2], [1; 2], pads),
+            batch,
+            input: noise(batch * input[0] * input[1] * channels, seed),
+            weights: noise(outputs * shape.depth(), seed ^ 1),
+            bias: noise(if seed.is_multiple_of(2) { outputs } else { 0 }, seed ^ 2),
+            limits: [[f32::NEG_INFINITY, f32::INFINITY], [0.0, f32::INFINITY], [-0.5, 0.75]][usize::from(limited)],
+        })
+    })
+}
+
+impl Case {
+    /// Holds results in squares against their bound; how far they are off, and how large the exact ones are, in the mean of squares.
+    fn check_squares(&self, what: &str, out: &[f32], amplified: f64) -> Result<[f64; 2], TestCaseError> {
+        let ([lines, columns], Shape { channels, outputs, .. }) = (self.windows.output(), self.shape);
+        let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |most: f32, value| most.max(value.abs()));
+        let input = largest(&mut self.input.iter().copied());
+        let weights: Vec<f64> = (0..outputs)
+            .map(|output| {
+                let filter = &self.weights[output * 9 * channels..][..9 * channels];
+                (0..channels).map(|channel| f64::from(largest(&mut filter.iter().skip(channel).step_by(channels).copied()))).sum()
+            })
+            .collect();
+        let (mut off_squares, mut squares) = (0.0, 0.0);
+        for (index, value) in out.iter().enumerate() {
+            let (pixel, output) = (index / outputs, index % outputs);
+            let (exact, _) = self.exact(pixel / (lines * columns), [pixel / columns % lines, pixel % columns], output);
+            let exact = exact.clamp(self.limits[0].into(), self.limits[1].into());
+            let off = (f64::from(*value) - exact).abs();
+            let bound = (2 * channels + 40) as f64 * 2f64.powi(-24) * amplified * f64::from(input) * weights[output];
+            prop_assert!(off <= bound, "{what}: {value} for {exact} at {index}");
+            (off_squares, squares) = (off_squares + off * off, squares + exact * exact);
+        }
+        Ok([off_squares, squares].map(|sum: f64| (sum / out.len() as f64).sqrt()))
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_instruction_set_convolves_in_squares(case in each_pixel()) {
+        let picture = case.input.len() / case.batch;
+        for (set, (side, amplified, noise)) in InstructionSet::available().into_iter().flat_map(|set| [(set, (2, 81.0, 1e-6)), (set, (4, 2304.0, 1e-5))]) {
+            let weights = Winograd::in_squares(set, case.shape, &case.weights, &case.bias, side);
+            let mut whole = vec![f32::NAN; case.batch * case.windows.count() * case.shape.outputs];
+            let mut scratch = Vec::new();
+            weights.run(&case.windows, &case.input, case.limits, &mut whole, &mut scratch);
+            let [off, size] = case.check_squares(&format!("{set}, {side}"), &whole, amplified)?;
+            prop_assert!(off <= noise * size.max(1.0), "{set}, {side}: {off} off, of {size}");
+            // Each picture alone: the same bits.
+            let mut alone = vec![f32::NAN; whole.len()];
+            for (input, alone) in case.input.chunks_exact(picture).zip(alone.chunks_exact_mut(whole.len() / case.batch)) {
+                weights.run(&case.windows, input, case.limits, alone, &mut scratch);
+            }
+            prop_assert_eq!(alone, whole);
         }
     }
 }

@@ -59,12 +59,19 @@ struct Rows<'a> {
     out: &'a mut [f32],
 }
 
-/// A tap of a line of windows: its weights, and the line of the input that it lies on.
+/// A tap of a line of windows: where its weights and the line of the picture that it lies on begin.
 #[derive(Clone, Copy)]
-struct Tap<'a> {
-    weights: &'a [f32],
-    line: &'a [f32],
+struct Tap {
+    weights: usize,
+    line: usize,
     column: usize,
+}
+
+/// A tap of a window: where its weights, and what it lies on in the picture, begin.
+#[derive(Clone, Copy)]
+struct Place {
+    weights: usize,
+    values: usize,
 }
 
 impl Loop for Rows<'_> {
@@ -74,90 +81,106 @@ impl Loop for Rows<'_> {
         let channels = *channels;
         let ([height, line], [lines, columns]) = ([windows.input[0], windows.input[1] * channels], windows.output);
         let inner = windows.inner(1);
-        let mut taps = Vec::with_capacity(windows.taps());
+        let (mut taps, mut places) = (Vec::with_capacity(windows.taps()), Vec::with_capacity(windows.taps()));
         for (row, out) in rows.zip(out.chunks_exact_mut(columns * channels)) {
             let picture = &input[row / lines * height * line..][..height * line];
             taps.clear();
             for y in 0..windows.kernel[0] {
                 let Some(at) = windows.position(0, row % lines, y) else { continue };
-                taps.extend((0..windows.kernel[1]).map(|x| Tap {
-                    weights: &weights[(y * windows.kernel[1] + x) * channels..][..channels],
-                    line: &picture[at * line..][..line],
-                    column: x,
-                }));
+                let tap = |x: usize| Tap { weights: (y * windows.kernel[1] + x) * channels, line: at * line, column: x };
+                taps.extend((0..windows.kernel[1]).map(tap));
             }
             let mut column = 0;
             while column < columns {
-                if inner.contains(&column) && inner.end - column >= PIXELS {
-                    pixels::<FUSED, PIXELS>(windows, &taps, channels, bias, column, out);
-                    column += PIXELS;
-                } else {
-                    pixels::<FUSED, 1>(windows, &taps, channels, bias, column, out);
-                    column += 1;
+                places.clear();
+                for tap in &taps {
+                    if let Some(at) = windows.position(1, column, tap.column) {
+                        places.push(Place { weights: tap.weights, values: tap.line + at * channels });
+                    }
+                }
+                let window = Window { picture, places: &places, weights, bias, limits };
+                let count = if inner.contains(&column) && inner.end - column >= PIXELS { PIXELS } else { 1 };
+                let out = &mut out[column * channels..][..count * channels];
+                // SAFETY: the taps lie on the picture, those of the other pixels of an inner column too, and there are weights for them.
+                unsafe {
+                    match count {
+                        PIXELS => window.pixels::<FUSED, PIXELS>(windows.strides[1] * channels, out),
+                        _ => window.pixels::<FUSED, 1>(0, out),
+                    }
+                }
+                column += count;
+            }
+        }
+    }
+}
+
+/// What a window lies on, and what it is multiplied by.
+struct Window<'a> {
+    picture: &'a [f32],
+    places: &'a [Place],
+    weights: &'a [f32],
+    bias: &'a [f32],
+    limits: [f32; 2],
+}
+
+impl Window<'_> {
+    /// `P` pixels of a row of the output, whose windows lie `step` values apart, to `out[pixel][channel]`.
+    ///
+    /// # Safety
+    /// All channels of all places are in the picture, those of the other windows too, and in the weights.
+    #[inline(always)]
+    unsafe fn pixels<const FUSED: bool, const P: usize>(&self, step: usize, out: &mut [f32]) {
+        let channels = self.bias.len();
+        let mut first = 0;
+        while first + LANES <= channels {
+            // SAFETY: by the contract.
+            unsafe { self.block::<FUSED, P>(step, first, out) };
+            first += LANES;
+        }
+        if first == channels {
+            return;
+        }
+        if channels > LANES {
+            // The last ones, some of them once more.
+            // SAFETY: by the contract.
+            return unsafe { self.block::<FUSED, P>(step, channels - LANES, out) };
+        }
+        for (pixel, channel) in (0..P).flat_map(|pixel| (0..channels).map(move |channel| (pixel, channel))) {
+            let mut sum = self.bias[channel];
+            for place in self.places {
+                let value = self.picture[place.values + pixel * step + channel];
+                sum = multiply_add::<FUSED>(value, self.weights[place.weights + channel], sum);
+            }
+            let out = &mut out[pixel * channels + channel];
+            *out = sum;
+            hold(self.limits, std::slice::from_mut(out));
+        }
+    }
+
+    /// Their [`LANES`] channels from `first` on.
+    ///
+    /// # Safety
+    /// As [`Window::pixels`], and there are these channels.
+    #[inline(always)]
+    unsafe fn block<const FUSED: bool, const P: usize>(&self, step: usize, first: usize, out: &mut [f32]) {
+        let channels = self.bias.len();
+        let bias: [f32; LANES] = self.bias[first..first + LANES].try_into().expect("whole lanes");
+        let mut sums = [bias; P];
+        // SAFETY: the caller says that they are there.
+        let lanes =
+            |values: &[f32], at: usize| -> [f32; LANES] { unsafe { values.as_ptr().add(at).cast::<[f32; LANES]>().read_unaligned() } };
+        for place in self.places {
+            let weights = lanes(self.weights, place.weights + first);
+            for (p, sums) in sums.iter_mut().enumerate() {
+                let values = lanes(self.picture, place.values + p * step + first);
+                for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
+                    *sum = multiply_add::<FUSED>(value, weight, *sum);
                 }
             }
-            hold(limits, out);
         }
-    }
-}
-
-/// `P` neighbouring pixels of a row of the output, which have all taps on the same columns of the picture, or are one.
-#[inline(always)]
-fn pixels<const FUSED: bool, const P: usize>(
-    windows: &Windows,
-    taps: &[Tap<'_>],
-    channels: usize,
-    bias: &[f32],
-    column: usize,
-    out: &mut [f32],
-) {
-    let mut first = 0;
-    while first + LANES <= channels {
-        block::<FUSED, P>(windows, taps, channels, first, bias, column, out);
-        first += LANES;
-    }
-    if first == channels {
-        return;
-    }
-    if channels > LANES {
-        // The last ones, some of them once more.
-        return block::<FUSED, P>(windows, taps, channels, channels - LANES, bias, column, out);
-    }
-    for (pixel, channel) in (0..P).flat_map(|pixel| (0..channels).map(move |channel| (pixel, channel))) {
-        let mut sum = bias[channel];
-        for tap in taps {
-            if let Some(at) = windows.position(1, column + pixel, tap.column) {
-                sum = multiply_add::<FUSED>(tap.line[at * channels + channel], tap.weights[channel], sum);
-            }
-        }
-        out[(column + pixel) * channels + channel] = sum;
-    }
-}
-
-/// Their [`LANES`] channels from `first` on.
-#[inline(always)]
-fn block<const FUSED: bool, const P: usize>(
-    windows: &Windows,
-    taps: &[Tap<'_>],
-    channels: usize,
-    first: usize,
-    bias: &[f32],
-    column: usize,
-    out: &mut [f32],
-) {
-    let lanes = |values: &[f32], at: usize| -> [f32; LANES] { values[at..at + LANES].try_into().expect("whole lanes") };
-    let mut sums = [lanes(bias, first); P];
-    for tap in taps {
-        let Some(at) = windows.position(1, column, tap.column) else { continue };
-        let weights = lanes(tap.weights, first);
         for (p, sums) in sums.iter_mut().enumerate() {
-            let values = lanes(tap.line, (at + p * windows.strides[1]) * channels + first);
-            for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
-                *sum = multiply_add::<FUSED>(value, weight, *sum);
-            }
+            hold(self.limits, sums);
+            out[p * channels + first..][..LANES].copy_from_slice(sums);
         }
-    }
-    for (p, sums) in sums.iter().enumerate() {
-        out[(column + p) * channels + first..][..LANES].copy_from_slice(sums);
     }
 }

@@ -24,11 +24,13 @@ mod tests;
 mod weights;
 #[cfg(target_arch = "x86_64")]
 mod wide;
+mod winograd;
 
 pub use convolution::Convolution;
 pub use depthwise::Depthwise;
 pub use pair::{Right, Scratch, multiply_pair};
 pub use weights::Weights;
+pub use winograd::Winograd;
 
 use crate::InstructionSet;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,11 +1,14 @@
-//! Pools of `i8`, channels last: the largest or the mean value of each window, channel by channel. Not the thread pool, which is
+//! Pools of `i8` and `f32`, channels last: the largest or the mean value of each window, channel by channel. Not the thread pool, which is
 //! [`Pool`](crate::Pool).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod float;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+
+pub use float::{average_float, average_float_on, max_float, max_float_on};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu::Kind;
@@ -99,13 +102,14 @@ struct Mean {
 }
 
 /// Calls `kernel` with the input at the taps of each window that lie on it, the number with those on padding, and its output.
-fn each_window(
+#[inline(always)]
+fn each_window<T>(
     windows: &Windows,
     channels: usize,
-    input: &[i8],
+    input: &[T],
     rows: Range<usize>,
-    out: &mut [i8],
-    kernel: impl Fn(&[&[i8]], usize, &mut [i8]),
+    out: &mut [T],
+    kernel: impl Fn(&[&[T]], usize, &mut [T]),
 ) {
     let ([height, width], [out_height, out_width]) = (windows.input, windows.output);
     windows.check("pooling", channels, input.len(), &rows, out.len());

@@ -25,7 +25,7 @@ fn cases() -> impl Strategy<Value = (Windows, usize, Vec<i8>)> {
 }
 
 /// The values of a window on the input, and how many it has with padding.
-fn window(windows: &Windows, channels: usize, input: &[i8], at: usize) -> (Vec<i8>, usize) {
+fn window<T: Copy>(windows: &Windows, channels: usize, input: &[T], at: usize) -> (Vec<T>, usize) {
     let (row, column, channel) = (at / channels / windows.output[1], at / channels % windows.output[1], at % channels);
     let input = &input[row / windows.output[0] * windows.input[0] * windows.input[1] * channels..];
     let row = row % windows.output[0];
@@ -46,9 +46,9 @@ fn window(windows: &Windows, channels: usize, input: &[i8], at: usize) -> (Vec<i
 }
 
 /// In bands of two rows.
-fn banded(windows: &Windows, channels: usize, input: &[i8], pool: impl Fn(Range<usize>, &mut [i8])) -> Vec<i8> {
+fn banded<T: Clone + Default>(windows: &Windows, channels: usize, input: &[T], pool: impl Fn(Range<usize>, &mut [T])) -> Vec<T> {
     let row = windows.output[1] * channels;
-    let mut out = vec![0; input.len() / (windows.input[0] * windows.input[1] * channels) * windows.output[0] * row];
+    let mut out = vec![T::default(); input.len() / (windows.input[0] * windows.input[1] * channels) * windows.output[0] * row];
     for (index, out) in out.chunks_mut(2 * row).enumerate() {
         pool(2 * index..2 * index + out.len() / row, out);
     }
@@ -82,6 +82,25 @@ proptest! {
                 let count = if count_padding { padded } else { values.len() };
                 let mean = (sum as f32 * (multiplier / count.max(1) as f32)).round_ties_even() + f32::from(target.zero_point);
                 prop_assert_eq!(found, mean.clamp(target.low.into(), target.high.into()) as i8, "{}", set);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_pools_floats((windows, channels, input) in cases(), count_padding: bool) {
+        let input: Vec<f32> = input.iter().map(|value| f32::from(*value) / 16.0).collect();
+        for set in InstructionSet::available() {
+            let largest = banded(&windows, channels, &input, |rows, out| max_float_on(set, &windows, channels, &input, rows, out));
+            let means = banded(&windows, channels, &input, |rows, out| {
+                average_float_on(set, &windows, channels, &input, count_padding, rows, out);
+            });
+            for (at, (&largest, &mean)) in largest.iter().zip(&means).enumerate() {
+                let (values, padded) = window(&windows, channels, &input, at);
+                prop_assert_eq!(largest, values.iter().copied().fold(f32::NEG_INFINITY, f32::max), "{}", set);
+                // The sums are exact.
+                let count = if count_padding { padded } else { values.len() }.max(1) as f32;
+                let exact = values.iter().sum::<f32>() / count;
+                prop_assert!((mean - exact).abs() <= exact.abs() * 2.0 * f32::EPSILON, "{}: {} for {}", set, mean, exact);
             }
         }
     }

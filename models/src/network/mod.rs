@@ -111,7 +111,7 @@ impl Network {
         if let Some(parsed) = source.parse_floats() {
             match parsed.and_then(|model| Network::try_model(source, model, source.mixes_rows)) {
                 Ok(network) => return Ok(network),
-                Err(error) => tracing::warn!(%error, "convolutions and recurrent layers are tract's"),
+                Err(error) => tracing::warn!(%error, "computed as tract does"),
             }
         }
         Network::try_model(source, source.parse()?, source.mixes_rows)

@@ -116,12 +116,13 @@ impl Source {
         self.parse_proto(&proto)
     }
 
-    /// The same with recurrent layers and convolutions as operators of our own; none where it holds none.
+    /// The same with what we compute in floats faster than tract as operators of our own; none where it holds nothing of the kind.
     pub(crate) fn parse_floats(&self) -> Option<Result<InferenceModel, LoadError>> {
+        let opset = opset(&self.proto);
         let proto = self.rewritten(|graph| {
             let layers = recurrent::rewrite(graph, recurrent::Products::Floats);
             integers::expand(graph);
-            (integers::rewrite_convolutions(graph) || layers).then_some(())
+            (integers::rewrite_floats(graph, opset) || layers).then_some(())
         })?;
         Some(self.parse_proto(&proto))
     }

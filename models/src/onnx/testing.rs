@@ -21,6 +21,7 @@ pub(crate) struct Graph(pub(crate) GraphProto);
 pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
+    Text(&'static str),
     Body(GraphProto),
 }
 
@@ -90,6 +91,10 @@ impl Graph {
                     Attribute::Ints(ints) => {
                         proto.ints = ints;
                         AttributeType::Ints
+                    }
+                    Attribute::Text(text) => {
+                        proto.s = text.into();
+                        AttributeType::String
                     }
                     Attribute::Body(graph) => {
                         proto.g = Some(graph);

@@ -120,7 +120,7 @@ fn weights_in_blocks_are_one_operator_with_their_bias() {
         let sizes = [("bits", bits), ("block_size", block), ("N", outputs), ("K", depth)];
         let graph = graph.node_with(spec, sizes.map(|(name, size)| (name, Attribute::Int(size))).into()).node("Add m b -> y");
         // Blocks of other than a power of two are products of floats.
-        let expected: &[&str] = if block == 24 { &["MatMul", "Add"] } else { &["BlockLinear"] };
+        let expected: &[&str] = if block == 24 { &["FloatLinear"] } else { &["BlockLinear"] };
         assert_eq!(operators(&graph), expected, "{bits} bits in blocks of {block}");
         answers_alike(&graph, &[3, depth as usize], 0.3);
     }

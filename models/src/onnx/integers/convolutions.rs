@@ -7,8 +7,8 @@ use super::view::View;
 use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-/// Rewrites what can be; whether anything was.
-pub(super) fn own(graph: &mut GraphProto) -> bool {
+/// Rewrites what can be.
+pub(super) fn own(graph: &mut GraphProto) {
     let view = View::new(graph);
     let mut others: HashMap<usize, Vec<NodeProto>> = HashMap::new();
     for (index, old) in graph.node.iter().enumerate().filter(|(_, node)| node.op_type == "Conv") {
@@ -29,9 +29,7 @@ pub(super) fn own(graph: &mut GraphProto) -> bool {
         others.extend(taken_in.into_iter().map(|index| (index, Vec::new())));
         others.insert(last.0, vec![new]);
     }
-    let any = !others.is_empty();
     replace(graph, others);
-    any
 }
 
 /// `weights[output][tap][channel of a group]`, and a bias for each output.
@@ -88,6 +86,7 @@ impl Filters {
         let new = node("hearth.FloatConv", &[&old.input[0]], &[output])
             .with_tensor("weights", floats("weights", &dims, &self.weights))
             .with_floats("bias", &self.bias)
+            .with_int("group", old.int("group").unwrap_or(1))
             .with_float("low", low)
             .with_float("high", high);
         moving_as(old, self.dims.len() - 2, new)

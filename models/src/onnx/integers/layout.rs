@@ -1,7 +1,8 @@
 //! Layout: pictures lie with their channels last between operators that work so, and only there. Operators that do not care join their
 //! neighbours; where the layout of a tensor differs from what a node takes, a node that changes it is put between.
 
-use super::nodes::{Attributes as _, node};
+use super::fuse::repeating;
+use super::nodes::{Attributes as _, node, pooling_as};
 use super::view::View;
 use std::collections::HashMap;
 use std::mem;
@@ -24,13 +25,30 @@ fn kind(view: &View<'_>, node: &NodeProto) -> Kind {
         _ if pictures(node).any(|name| view.constant(name).is_some()) => Kind::First,
         "hearth.Lookup" | "hearth.Sum" | "hearth.Product" => Kind::Either,
         "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Add" | "Mul" => Kind::Either,
-        // Of their axes only those can be translated whose meaning does not hang on the rank.
-        "Concat" | "Split" if moved_axis(node).is_some() => Kind::Either,
+        "Concat" | "Split" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "Resize" if channels_last(view, node).is_some() => {
+            Kind::Either
+        }
         _ => Kind::First,
     }
 }
 
-/// The axis of a Concat or Split when the channels are last.
+/// What a node is when its pictures lie with their channels last, if it has to be another.
+fn channels_last(view: &View<'_>, old: &NodeProto) -> Option<NodeProto> {
+    let pool = |operator: &str| node(operator, &[&old.input[0]], &[&old.output[0]]);
+    match old.op_type.as_str() {
+        "Concat" | "Split" => Some(old.clone().with_int("axis", moved_axis(old)?)),
+        "MaxPool" => pooling_as(old, pool("hearth.MaxPool")),
+        "AveragePool" => {
+            let new = pool("hearth.FloatAveragePool").with_int("count_include_pad", old.int("count_include_pad").unwrap_or(0));
+            pooling_as(old, new)
+        }
+        "GlobalAveragePool" => Some(pool("hearth.FloatAveragePool")),
+        "Resize" => repeating(view, old),
+        _ => None,
+    }
+}
+
+/// The axis of a Concat or Split when the channels are last: only where its meaning does not hang on the rank.
 fn moved_axis(node: &NodeProto) -> Option<i64> {
     match node.int("axis").unwrap_or(0) {
         0 => Some(0),
@@ -50,11 +68,15 @@ fn pictures(node: &NodeProto) -> impl Iterator<Item = &str> {
 
 /// Decides, and puts the changes in.
 pub(super) fn settle(graph: &mut GraphProto) {
-    let last = decide(&View::new(graph));
+    let view = View::new(graph);
+    let last = decide(&view);
+    let others = graph.node.iter().zip(&last).map(|(node, last)| channels_last(&view, node).filter(|_| *last));
+    let others: Vec<Option<NodeProto>> = others.collect();
     let mut as_made: HashMap<String, bool> = HashMap::new();
     let mut changed: HashMap<(String, bool), String> = HashMap::new();
     let mut nodes = Vec::with_capacity(graph.node.len());
-    for (mut node_, last) in mem::take(&mut graph.node).into_iter().zip(last) {
+    for ((old, other), last) in mem::take(&mut graph.node).into_iter().zip(others).zip(last) {
+        let mut node_ = other.unwrap_or(old);
         let count = if last { pictures(&node_).count() } else { node_.input.len() };
         for input in node_.input.iter_mut().take(count) {
             if as_made.get(input).copied().unwrap_or(false) != last {
@@ -69,10 +91,7 @@ pub(super) fn settle(graph: &mut GraphProto) {
             }
         }
         as_made.extend(node_.output.iter().map(|name| (name.clone(), last)));
-        match moved_axis(&node_) {
-            Some(axis) if last && matches!(node_.op_type.as_str(), "Concat" | "Split") => nodes.push(node_.with_int("axis", axis)),
-            _ => nodes.push(node_),
-        }
+        nodes.push(node_);
     }
     graph.node = nodes;
     // The caller, and the bodies of nodes, see every tensor as the file has it.

@@ -1,5 +1,5 @@
-//! The front end for quantized graphs: whatever form a file is quantized in, it is brought to one small family of operators on
-//! `i8`, channels last, before tract reads it. Passes over the ONNX graph, each with one subject; none runs anything.
+//! The front end: whatever form a file is quantized in, it is brought to one small family of operators on `i8`, channels last, before tract
+//! reads it; and what is left in floats, or was never quantized, to operators of ours on `f32` where they are faster. Passes over the ONNX graph, each with one subject; none runs anything.
 //!
 //! 1. [`blocks`]: MatMulNBits becomes one operator with its bias.
 //! 2. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.
@@ -7,7 +7,7 @@
 //! 4. [`signed`]: `u8` activations and weights become `i8`.
 //! 5. [`fuse`]: operators between DequantizeLinear and QuantizeLinear become operators on integers.
 //! 6. [`prune`]: what nobody takes any more goes.
-//! 7. [`convolutions`]: those that stay in `f32` become operators of ours, in graphs without anything quantized as well.
+//! 7. [`convolutions`] and [`linear`]: those that stay in `f32` become operators of ours.
 //! 8. [`tables`]: a function of a product's result goes into the product.
 //! 9. [`transposes`]: a transposition around a product of activations goes into it.
 //! 10. [`layout`]: which operators hold their channels last, and where that changes.
@@ -17,6 +17,7 @@ mod convolutions;
 mod fuse;
 mod layer_norm;
 mod layout;
+mod linear;
 pub(crate) mod nodes;
 pub(super) mod prune;
 mod qoperator;
@@ -32,8 +33,8 @@ use tract_onnx::pb::GraphProto;
 /// What became of a graph, for a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Rewritten {
-    /// Operators that compute on integers now.
-    pub(crate) integer_nodes: usize,
+    /// Operators that are ours now.
+    pub(crate) own_nodes: usize,
     /// QuantizeLinear and DequantizeLinear that are left.
     pub(crate) boundaries: usize,
 }
@@ -49,21 +50,26 @@ pub(crate) fn expand(graph: &mut GraphProto) {
     qoperator::expand(graph);
 }
 
-/// Rewrites the convolutions of a graph that holds nothing quantized; whether there were any.
-pub(crate) fn rewrite_convolutions(graph: &mut GraphProto) -> bool {
-    let any = convolutions::own(graph);
-    if any {
-        prune::prune(graph);
-        layout::settle(graph);
+/// Whether a graph holds anything quantized.
+fn is_quantized(graph: &GraphProto) -> bool {
+    let quantized =
+        |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear" | "MatMulNBits");
+    graph.node.iter().any(|node| quantized(&node.op_type))
+}
+
+/// Rewrites what is computed in floats, and leaves alone what is quantized; whether there was anything.
+pub(crate) fn rewrite_floats(graph: &mut GraphProto, opset: i64) -> bool {
+    if !is_quantized(graph) {
+        layer_norm::join(graph);
+        fuse::fuse(graph, opset);
     }
-    any
+    settle(graph);
+    graph.node.iter().any(|node| is_own(&node.op_type))
 }
 
 /// Rewrites a graph in place; none of it if it holds nothing quantized.
 pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
-    let quantized =
-        |op: &str| op.starts_with("QLinear") || matches!(op, "QuantizeLinear" | "QGemm" | "DynamicQuantizeLinear" | "MatMulNBits");
-    if !graph.node.iter().any(|node| quantized(&node.op_type)) {
+    if !is_quantized(graph) {
         return None;
     }
     blocks::settle(graph);
@@ -71,19 +77,25 @@ pub(crate) fn rewrite(graph: &mut GraphProto, opset: i64) -> Option<Rewritten> {
     layer_norm::join(graph);
     signed::shift(graph);
     fuse::fuse(graph, opset);
+    settle(graph);
+    let count = |test: fn(&str) -> bool| graph.node.iter().filter(|node| test(&node.op_type)).count();
+    Some(Rewritten { own_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })
+}
+
+/// The passes after integers are joined.
+fn settle(graph: &mut GraphProto) {
     prune::prune(graph);
     convolutions::own(graph);
+    linear::own(graph);
     tables::attach(graph);
     transposes::attach(graph);
     prune::prune(graph);
     layout::settle(graph);
-    let count = |test: fn(&str) -> bool| graph.node.iter().filter(|node| test(&node.op_type)).count();
-    Some(Rewritten { integer_nodes: count(is_own), boundaries: count(|op| matches!(op, "QuantizeLinear" | "DequantizeLinear")) })
 }
 
 #[cfg(test)]
 mod attention_tests;
 #[cfg(test)]
-mod convolutions_tests;
+mod floats_tests;
 #[cfg(test)]
 mod tests;

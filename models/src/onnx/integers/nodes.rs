@@ -21,7 +21,7 @@ pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodePro
     }
 }
 
-/// `new` with the attributes of `old` that say how its filters move over so many axes; none if those are to be worked out (`auto_pad`).
+/// `new` with the attributes of `old` that say how its windows move over so many axes; none if those are to be worked out (`auto_pad`).
 pub(super) fn moving_as(old: &NodeProto, axes: usize, new: NodeProto) -> Option<NodeProto> {
     let list = |name: &str, count: usize, value: i64| match old.ints(name) {
         Some(given) if given.len() == count => given.to_vec(),
@@ -29,11 +29,17 @@ pub(super) fn moving_as(old: &NodeProto, axes: usize, new: NodeProto) -> Option<
     };
     let given = matches!(old.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"));
     given.then(|| {
-        new.with_int("group", old.int("group").unwrap_or(1))
-            .with_ints("strides", &list("strides", axes, 1))
+        new.with_ints("strides", &list("strides", axes, 1))
             .with_ints("dilations", &list("dilations", axes, 1))
             .with_ints("pads", &list("pads", 2 * axes, 0))
     })
+}
+
+/// `new` with the windows of a pool; none if they are not over one or two axes, or if the places of the values are asked for.
+pub(super) fn pooling_as(old: &NodeProto, new: NodeProto) -> Option<NodeProto> {
+    let kernel = old.ints("kernel_shape").filter(|kernel| (1..=2).contains(&kernel.len()) && old.output.len() == 1)?;
+    let new = new.with_ints("kernel_shape", kernel).with_int("ceil_mode", old.int("ceil_mode").unwrap_or(0));
+    moving_as(old, kernel.len(), new)
 }
 
 /// Puts others in the place of some nodes of a graph, by their index; of an empty list the node goes.

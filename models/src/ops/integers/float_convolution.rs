@@ -2,11 +2,11 @@
 
 use super::convolution::{by_tap, is_depthwise, shape_of};
 use super::pooling::Sliding;
-use super::{Compute, picture, with_memory};
+use super::{Compute, float_limits, picture, with_memory};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
 use hearth_kernels::InstructionSet;
 use hearth_kernels::convolution::Shape;
-use hearth_kernels::float::{Convolution, Depthwise};
+use hearth_kernels::float::{Convolution, Depthwise, Winograd};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
@@ -22,6 +22,7 @@ pub(super) struct FloatConv {
 #[derive(Debug)]
 enum Weights {
     Dense(Convolution),
+    Winograd(Winograd),
     Depthwise(Depthwise),
 }
 
@@ -31,20 +32,22 @@ impl FloatConv {
         let constant = node.get("weights").and_then(|a| a.t.as_ref()).and_then(to_floats).context("filters without weights")?;
         let bias = node.get("bias").map(|a| a.floats.as_slice()).unwrap_or_default();
         let set = InstructionSet::best();
-        let weights = if is_depthwise(&shape) {
+        let sliding = Sliding::new(node, &shape.kernel)?;
+        let weights = if sliding.visits_each_pixel() && Winograd::pays(&shape) {
+            Weights::Winograd(Winograd::pack(set, shape, &constant, bias))
+        } else if is_depthwise(&shape) {
             Weights::Depthwise(Depthwise::pack(set, shape.channels, &by_tap(&shape, &constant).1, bias))
         } else {
             Weights::Dense(Convolution::pack(set, shape, &constant, bias))
         };
-        let limits = [node.float("low").unwrap_or(f32::NEG_INFINITY), node.float("high").unwrap_or(f32::INFINITY)];
-        Ok(FloatConv { weights, sliding: Sliding::new(node, &shape.kernel)?, shape, limits })
+        Ok(FloatConv { weights, sliding, shape, limits: float_limits(node) })
     }
 }
 
 impl Compute for FloatConv {
     fn name(&self) -> &'static str {
         match self.weights {
-            Weights::Dense(_) => "FloatConv",
+            Weights::Dense(_) | Weights::Winograd(_) => "FloatConv",
             Weights::Depthwise(_) => "FloatDepthwiseConv",
         }
     }
@@ -64,6 +67,9 @@ impl Compute for FloatConv {
             Weights::Dense(weights) => {
                 with_memory(|memory| weights.run(&windows, x, 0..batch * windows.count(), self.limits, out, &mut memory.values));
             }
+            Weights::Winograd(weights) => {
+                with_memory(|memory| weights.run(&windows, x, self.limits, out, &mut memory.values));
+            }
             Weights::Depthwise(weights) => weights.run(&windows, x, 0..batch * windows.output()[0], self.limits, out),
         }
         Ok(())
@@ -72,6 +78,7 @@ impl Compute for FloatConv {
     fn bytes(&self) -> u64 {
         match &self.weights {
             Weights::Dense(weights) => weights.bytes() as u64,
+            Weights::Winograd(weights) => weights.bytes() as u64,
             Weights::Depthwise(weights) => weights.bytes() as u64,
         }
     }

@@ -96,6 +96,22 @@ impl Repeat {
     pub(super) fn new(node: &NodeProto) -> TractResult<Repeat> {
         Ok(Repeat(pair(&sizes(node, "repeats"), 1)?))
     }
+
+    fn of<T: Datum + Copy>(&self, input: &Tensor, output: &mut Tensor) -> TractResult<()> {
+        let [_, _, width, channels] = picture(input.shape(), 1)?;
+        let [down, aside] = self.0;
+        let (x, mut plain) = (input.try_as_plain_ram()?, output.try_as_plain_ram_mut()?);
+        let (x, y) = (x.as_slice::<T>()?, plain.as_slice_mut::<T>()?);
+        let line = (width * channels).max(1);
+        for (x, y) in x.chunks_exact(line).zip(y.chunks_exact_mut(line * aside * down)) {
+            let (first, rest) = y.split_at_mut(line * aside);
+            for (pixel, target) in x.chunks_exact(channels).zip(first.chunks_exact_mut(channels * aside)) {
+                target.chunks_exact_mut(channels).for_each(|copy| copy.copy_from_slice(pixel));
+            }
+            rest.chunks_exact_mut(line * aside).for_each(|copy| copy.copy_from_slice(first));
+        }
+        Ok(())
+    }
 }
 
 impl Compute for Repeat {
@@ -110,19 +126,10 @@ impl Compute for Repeat {
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
-        let [_, _, width, channels] = picture(inputs[0].shape(), 1)?;
-        let [down, aside] = self.0;
-        let mut plain = output.try_as_plain_ram_mut()?;
-        let (x, y) = (inputs[0].try_as_plain_ram()?, plain.as_slice_mut::<i8>()?);
-        let x = x.as_slice::<i8>()?;
-        let line = (width * channels).max(1);
-        for (x, y) in x.chunks_exact(line).zip(y.chunks_exact_mut(line * aside * down)) {
-            let (first, rest) = y.split_at_mut(line * aside);
-            for (pixel, target) in x.chunks_exact(channels).zip(first.chunks_exact_mut(channels * aside)) {
-                target.chunks_exact_mut(channels).for_each(|copy| copy.copy_from_slice(pixel));
-            }
-            rest.chunks_exact_mut(line * aside).for_each(|copy| copy.copy_from_slice(first));
+        match inputs[0].datum_type() {
+            DatumType::I8 => self.of::<i8>(inputs[0], output),
+            DatumType::F32 => self.of::<f32>(inputs[0], output),
+            other => bail!("pixels of {other:?}"),
         }
-        Ok(())
     }
 }

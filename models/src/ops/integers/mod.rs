@@ -1,4 +1,4 @@
-//! The operators that `onnx::integers` brings graphs to, most of them on integers. Each computes one output, with its weights in itself,
+//! The operators that `onnx::integers` brings graphs to, on integers and on floats. Each computes one output, with its weights in itself,
 //! packed for this CPU; tract sees a node with shapes, and never the weights.
 
 mod blocks;
@@ -6,6 +6,7 @@ mod convolution;
 mod dynamic;
 mod finish;
 mod float_convolution;
+mod float_linear;
 mod layout;
 mod linear;
 mod matmul;
@@ -136,6 +137,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     register! {
         "hearth.Conv" => convolution::Conv::new,
         "hearth.FloatConv" => float_convolution::FloatConv::new,
+        "hearth.FloatLinear" => float_linear::FloatLinear::new,
         "hearth.Linear" => linear::Linear::new,
         "hearth.MatMul" => matmul::MatMul::new,
         "hearth.Softmax" => normalisation::Softmax::new,
@@ -148,6 +150,7 @@ pub(super) fn register(onnx: &mut Onnx) {
         "hearth.Lookup" => pairwise::Table::new,
         "hearth.MaxPool" => pooling::MaxPool::new,
         "hearth.AveragePool" => pooling::AveragePool::new,
+        "hearth.FloatAveragePool" => pooling::FloatAveragePool::new,
         "hearth.Repeat" => layout::Repeat::new,
         "hearth.ChannelsLast" => |_: &NodeProto| TractResult::Ok(layout::ChannelsLast),
         "hearth.ChannelsFirst" => |_: &NodeProto| TractResult::Ok(layout::ChannelsFirst),
@@ -193,6 +196,11 @@ fn words(node: &NodeProto, name: &str) -> TractResult<Vec<i32>> {
     let tensor = node.get(name).and_then(|a| a.t.as_ref()).and_then(to_integers);
     let elements = tensor.with_context(|| format!("{} without {name}", node.op_type))?;
     Ok(elements.into_iter().map(|w| w as i32).collect())
+}
+
+/// The bounds between which an operator holds its results of `f32`.
+fn float_limits(node: &NodeProto) -> [f32; 2] {
+    [node.float("low").unwrap_or(f32::NEG_INFINITY), node.float("high").unwrap_or(f32::INFINITY)]
 }
 
 /// A list of sizes that is an attribute; empty without one.

@@ -42,6 +42,11 @@ impl Sliding {
         Ok(sliding)
     }
 
+    /// Whether they move by one pixel and their taps are neighbours.
+    pub(super) fn visits_each_pixel(&self) -> bool {
+        (self.strides, self.dilations) == ([1; 2], [1; 2])
+    }
+
     /// On pictures of this height and width.
     pub(super) fn windows(&self, input: [usize; 2]) -> TractResult<Windows> {
         for (axis, size) in input.into_iter().enumerate() {
@@ -100,42 +105,81 @@ impl Compute for MaxPool {
         "MaxPool"
     }
 
-    fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+    fn output(&self, datum_type: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
         let channels = shapes[0].last().cloned().context("a picture of rank 0")?;
-        Ok((DatumType::I8, self.0.output(shapes[0], channels)?))
+        Ok((datum_type, self.0.output(shapes[0], channels)?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let [batch, height, width, channels] = picture(inputs[0].shape(), 1)?;
         let windows = self.0.windows([height, width])?;
-        let mut plain = output.try_as_plain_ram_mut()?;
-        let x = inputs[0].try_as_plain_ram()?.as_slice::<i8>()?;
-        pooling::max(&windows, channels, x, 0..batch * windows.output()[0], plain.as_slice_mut()?);
+        let rows = 0..batch * windows.output()[0];
+        let (x, mut plain) = (inputs[0].try_as_plain_ram()?, output.try_as_plain_ram_mut()?);
+        match inputs[0].datum_type() {
+            DatumType::I8 => pooling::max(&windows, channels, x.as_slice()?, rows, plain.as_slice_mut()?),
+            DatumType::F32 => pooling::max_float(&windows, channels, x.as_slice()?, rows, plain.as_slice_mut()?),
+            other => bail!("the largest of {other:?}"),
+        }
         Ok(())
     }
 }
 
-/// Of windows, or of the whole picture.
+/// The windows of a mean: those given, or one on the whole picture.
+#[derive(Debug)]
+struct Averaged(Option<Sliding>);
+
+impl Averaged {
+    fn new(node: &NodeProto) -> TractResult<Averaged> {
+        let kernel = sizes(node, "kernel_shape");
+        Ok(Averaged(if kernel.is_empty() { None } else { Some(Sliding::new(node, &kernel)?) }))
+    }
+
+    fn output(&self, shape: &[TDim]) -> TractResult<TVec<TDim>> {
+        let channels = shape.last().cloned().context("a picture of rank 0")?;
+        match &self.0 {
+            Some(sliding) => sliding.output(shape, channels),
+            None => {
+                let inner = shape.len().saturating_sub(2);
+                Ok(shape.iter().take(1).cloned().chain(std::iter::repeat_n(1.to_dim(), inner)).chain([channels]).collect())
+            }
+        }
+    }
+
+    fn windows(&self, [height, width]: [usize; 2]) -> TractResult<Windows> {
+        match &self.0 {
+            Some(sliding) => sliding.windows([height, width]),
+            None => {
+                ensure!(height > 0 && width > 0, "the mean of an empty picture");
+                Ok(Windows::new([height, width], [height, width], [1; 2], [1; 2], [0; 4]))
+            }
+        }
+    }
+}
+
+/// Of integers.
 #[derive(Debug)]
 pub(super) struct AveragePool {
-    sliding: Option<Sliding>,
+    windows: Averaged,
     average: Average,
 }
 
 impl AveragePool {
     pub(super) fn new(node: &NodeProto) -> TractResult<AveragePool> {
-        let kernel = sizes(node, "kernel_shape");
         let multiplier = node.get("multipliers").and_then(|a| a.floats.first()).copied().context("AveragePool without a multiplier")?;
         Ok(AveragePool {
-            sliding: if kernel.is_empty() { None } else { Some(Sliding::new(node, &kernel)?) },
+            windows: Averaged::new(node)?,
             average: Average {
                 zero_point: byte(node, "input_zero_point")?,
                 multiplier,
-                count_padding: node.int("count_include_pad").unwrap_or(0) != 0,
+                count_padding: counts_padding(node),
                 target: Target { zero_point: byte(node, "zero_point")?, low: byte(node, "low")?, high: byte(node, "high")? },
             },
         })
     }
+}
+
+fn counts_padding(node: &NodeProto) -> bool {
+    node.int("count_include_pad").unwrap_or(0) != 0
 }
 
 impl Compute for AveragePool {
@@ -144,30 +188,48 @@ impl Compute for AveragePool {
     }
 
     fn output(&self, _: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
-        let shape = shapes[0];
-        let channels = shape.last().cloned().context("a picture of rank 0")?;
-        let output = match &self.sliding {
-            Some(sliding) => sliding.output(shape, channels)?,
-            None => {
-                let inner = shape.len().saturating_sub(2);
-                shape.iter().take(1).cloned().chain(std::iter::repeat_n(1.to_dim(), inner)).chain([channels]).collect()
-            }
-        };
-        Ok((DatumType::I8, output))
+        Ok((DatumType::I8, self.windows.output(shapes[0])?))
     }
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let [batch, height, width, channels] = picture(inputs[0].shape(), 1)?;
-        let windows = match &self.sliding {
-            Some(sliding) => sliding.windows([height, width])?,
-            None => {
-                ensure!(height > 0 && width > 0, "the mean of an empty picture");
-                Windows::new([height, width], [height, width], [1; 2], [1; 2], [0; 4])
-            }
-        };
+        let windows = self.windows.windows([height, width])?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let x = inputs[0].try_as_plain_ram()?.as_slice::<i8>()?;
         pooling::average(&windows, channels, x, &self.average, 0..batch * windows.output()[0], plain.as_slice_mut()?);
+        Ok(())
+    }
+}
+
+/// Of `f32`.
+#[derive(Debug)]
+pub(super) struct FloatAveragePool {
+    windows: Averaged,
+    count_padding: bool,
+}
+
+impl FloatAveragePool {
+    pub(super) fn new(node: &NodeProto) -> TractResult<FloatAveragePool> {
+        Ok(FloatAveragePool { windows: Averaged::new(node)?, count_padding: counts_padding(node) })
+    }
+}
+
+impl Compute for FloatAveragePool {
+    fn name(&self) -> &'static str {
+        "FloatAveragePool"
+    }
+
+    fn output(&self, datum_type: DatumType, shapes: &[&[TDim]]) -> TractResult<(DatumType, TVec<TDim>)> {
+        ensure!(datum_type == DatumType::F32, "a mean of {datum_type:?}");
+        Ok((datum_type, self.windows.output(shapes[0])?))
+    }
+
+    fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
+        let [batch, height, width, channels] = picture(inputs[0].shape(), 1)?;
+        let windows = self.windows.windows([height, width])?;
+        let (x, mut plain) = (inputs[0].try_as_plain_ram()?, output.try_as_plain_ram_mut()?);
+        let rows = 0..batch * windows.output()[0];
+        pooling::average_float(&windows, channels, x.as_slice()?, self.count_padding, rows, plain.as_slice_mut()?);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ mod pointwise;
 mod pooling;
 mod products;
 
-pub(super) use movement::moves;
+pub(super) use movement::{moves, repeating};
 
 use super::nodes::{Attributes, floats, node};
 use super::view::{Quantized, View};

@@ -1,8 +1,7 @@
 //! Operators that only move values (and the largest of a window, which is one of them) move integers as well.
 
-use super::super::nodes::{Attributes as _, node, to_floats};
+use super::super::nodes::{Attributes as _, node, pooling_as, to_floats};
 use super::super::view::View;
-use super::pooling::with_windows;
 use super::{Fuser, Quantized};
 use tract_onnx::pb::NodeProto;
 
@@ -12,17 +11,10 @@ pub(in super::super) fn moves(node: &NodeProto) -> Option<usize> {
         "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice" | "Split" | "Gather" | "Identity" | "DepthToSpace"
         | "SpaceToDepth" => 1,
         "Concat" => node.input.len(),
-        "MaxPool" if is_plain(node) => 1,
+        "MaxPool" if pooling_as(node, node.clone()).is_some() => 1,
         "Resize" if is_repetition(node) => 1,
         _ => return None,
     })
-}
-
-/// A pool of one or two axes, without the places of the values, and with padding that is a number.
-fn is_plain(pool: &NodeProto) -> bool {
-    pool.output.len() == 1
-        && pool.ints("kernel_shape").is_some_and(|kernel| (1..=2).contains(&kernel.len()))
-        && matches!(pool.text("auto_pad"), None | Some("" | "NOTSET" | "VALID"))
 }
 
 /// Whether each result of a nearest neighbour is that at the place divided by the scale, rounded down, if that is whole.
@@ -36,14 +28,18 @@ fn is_repetition(resize: &NodeProto) -> bool {
     whole && matches!(resize.text("mode"), None | Some("nearest")) && resize.get("axes").is_none()
 }
 
-/// The whole numbers by which a Resize repeats height and width; none if it does anything else.
-fn repetitions(view: &View<'_>, resize: &NodeProto) -> Option<Vec<i64>> {
+/// The operator that repeats height and width by the whole numbers that a Resize does; none if it does anything else.
+pub(in super::super) fn repeating(view: &View<'_>, resize: &NodeProto) -> Option<NodeProto> {
+    if !is_repetition(resize) {
+        return None;
+    }
     let scales = to_floats(view.input(resize, 2)?)?;
     match scales.as_slice() {
         &[batch, channels, height, width]
             if batch == 1.0 && channels == 1.0 && [height, width].iter().all(|s| s.fract() == 0.0 && (1.0..=64.0).contains(s)) =>
         {
-            Some(vec![height as i64, width as i64])
+            let repeats = [height as i64, width as i64];
+            Some(node("hearth.Repeat", &[&resize.input[0]], &[&resize.output[0]]).with_ints("repeats", &repeats))
         }
         _ => None,
     }
@@ -125,11 +121,9 @@ impl<'a> Fuser<'a> {
 
     /// The same node for integers.
     fn on_integers(&self, old: &NodeProto) -> Option<NodeProto> {
-        let data = old.input.first()?;
-        let one = |operator: &str| node(operator, &[data], &[&old.output[0]]);
         Some(match old.op_type.as_str() {
-            "MaxPool" => with_windows(one("hearth.MaxPool"), old)?,
-            "Resize" => one("hearth.Repeat").with_ints("repeats", &repetitions(self.view, old)?),
+            "MaxPool" => pooling_as(old, node("hearth.MaxPool", &[old.input.first()?], &[&old.output[0]]))?,
+            "Resize" => repeating(self.view, old)?,
             _ => old.clone(),
         })
     }

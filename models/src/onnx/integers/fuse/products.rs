@@ -162,6 +162,7 @@ pub(super) fn with_filters(old: &NodeProto, weights: &Weights) -> Option<(Matrix
     dims.extend(kernel.iter().map(|k| *k as i64));
     dims.push(channels as i64);
     let filters = node("", &[], &[]).with_tensor("weights", bytes("weights", &dims, &matrix.integers));
+    let filters = filters.with_int("group", old.int("group").unwrap_or(1));
     let filters = moving_as(old, kernel.len(), filters)?;
     Some((matrix, filters))
 }

@@ -1,6 +1,6 @@
-//! Graphs of floats with convolutions: what they become, and that they answer as the file's own graph does.
+//! Graphs of floats: what they become, and that they answer as the file's own graph does.
 
-use super::rewrite_convolutions;
+use super::rewrite_floats;
 use crate::Network;
 use crate::onnx::Source;
 use crate::onnx::testing::{Attribute, Graph, Random, beside, floats};
@@ -31,7 +31,7 @@ fn operators(graph: &Graph) -> Vec<String> {
     let file = graph.clone().write();
     let mut proto = Source::read(&file.path).unwrap().proto;
     let graph = proto.graph.as_mut().unwrap();
-    rewrite_convolutions(graph);
+    rewrite_floats(graph, 17);
     let names = graph.node.iter().map(|node| node.op_type.trim_start_matches("hearth.").to_owned());
     names.filter(|name| !name.starts_with("Channels")).collect()
 }
@@ -96,10 +96,42 @@ fn a_residual_block_stays_in_one_layout() {
     let file = graph.clone().write();
     let mut proto = Source::read(&file.path).unwrap().proto;
     let rewritten = proto.graph.as_mut().unwrap();
-    assert!(rewrite_convolutions(rewritten));
+    assert!(rewrite_floats(rewritten, 17));
     let changes = rewritten.node.iter().filter(|node| node.op_type.starts_with("hearth.Channels")).count();
-    assert_eq!((operators(&graph).len(), changes), (6, 2), "in at the front, out before the mean");
+    assert_eq!((operators(&graph).len(), changes), (6, 2), "in at the front, out of the mean");
     answers_alike(&graph, &[6, 7, 9]);
+}
+
+#[test]
+fn pools_and_repeated_pixels_stay_with_their_neighbours() {
+    let random = &mut Random(6);
+    let ints = |name, values: &[i64]| (name, Attribute::Ints(values.to_vec()));
+    let graph = filters(picture(6), random, "w", &[6, 6, 3, 3]).constant(floats("scales", &[4], &[1.0, 1.0, 2.0, 3.0])).constant(floats(
+        "none",
+        &[0],
+        &[],
+    ));
+    let graph = graph
+        .node_with("Conv x w w_b -> a", vec![pads()])
+        .node_with(
+            "MaxPool a -> b",
+            vec![ints("kernel_shape", &[3, 2]), ints("strides", &[2, 2]), pads(), ("ceil_mode", Attribute::Int(1))],
+        )
+        .node_with(
+            "AveragePool b -> c",
+            vec![ints("kernel_shape", &[2, 2]), ints("pads", &[0, 1, 0, 0]), ("count_include_pad", Attribute::Int(1))],
+        )
+        .node_with("AveragePool c -> d", vec![ints("kernel_shape", &[2, 2]), ints("pads", &[0, 1, 1, 0])])
+        .node_with(
+            "Resize d none scales -> e",
+            vec![("coordinate_transformation_mode", Attribute::Text("asymmetric")), ("nearest_mode", Attribute::Text("floor"))],
+        )
+        .node("Identity e -> y");
+    assert_eq!(operators(&graph), ["FloatConv", "MaxPool", "FloatAveragePool", "FloatAveragePool", "Repeat", "Identity"]);
+    answers_alike(&graph, &[6, 7, 9]);
+    // Where nothing of ours is beside them they stay as the file has them.
+    let alone = picture(6).node_with("MaxPool x -> y", vec![ints("kernel_shape", &[3, 2])]);
+    assert_eq!(operators(&alone), ["MaxPool"]);
 }
 
 #[test]
@@ -111,6 +143,50 @@ fn a_sequence_is_a_picture_of_height_one() {
     let graph = graph.node_with("Conv x w -> y", attributes);
     assert_eq!(operators(&graph), ["FloatConv"]);
     answers_alike(&graph, &[5, 40]);
+}
+
+#[test]
+fn a_product_takes_its_bias_and_its_relu_in() {
+    let random = &mut Random(8);
+    let graph = Graph::default().input("x", DataType::Float, &[-1, 3, 10]).output("y", DataType::Float, &[-1]);
+    let graph = graph
+        .constant(floats("w", &[10, 21], &random.floats(210)))
+        .constant(floats("b", &[21], &random.floats(21)))
+        .constant(floats("v", &[21, 4], &random.floats(84)))
+        .constant(floats("one", &[1], &[0.5]));
+    let graph = graph.node("MatMul x w -> a").node("Add b a -> c").node("Relu c -> d").node("MatMul d v -> e").node("Add e one -> y");
+    assert_eq!(operators(&graph), ["FloatLinear", "FloatLinear", "Add"]);
+    answers_alike(&graph, &[3, 10]);
+    let graph = Graph::default().input("x", DataType::Float, &[-1, 10]).output("y", DataType::Float, &[-1]);
+    let graph = graph.constant(floats("w", &[21, 10], &random.floats(210))).constant(floats("b", &[1, 21], &random.floats(21)));
+    let transposed = vec![("transB", Attribute::Int(1))];
+    let graph = graph.node_with("Gemm x w b -> a", transposed).node("Relu a -> y");
+    assert_eq!(operators(&graph), ["FloatLinear"]);
+    answers_alike(&graph, &[10]);
+}
+
+#[test]
+fn attention_is_ours_too() {
+    let random = &mut Random(9);
+    let graph = Graph::default().input("x", DataType::Float, &[-1, 6, 8]).output("y", DataType::Float, &[-1]);
+    let graph = ["q", "k", "s", "t"].iter().fold(graph, |g, name| {
+        let dims: &[i64] = if name.len() == 1 && "st".contains(name) { &[8] } else { &[8, 8] };
+        g.constant(floats(name, dims, &random.floats(dims.iter().product::<i64>() as usize)))
+    });
+    let graph = graph
+        .constant(floats("root", &[], &[3.0]))
+        .constant(floats("mask", &[6, 6], &random.floats(36)))
+        .node("MatMul x q -> a")
+        .node("MatMul x k -> b")
+        .node_with("Transpose b -> c", vec![("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .node("MatMul a c -> d")
+        .node("Div d root -> e")
+        .node("Add e mask -> f")
+        .node_with("Softmax f -> g", vec![("axis", Attribute::Int(-1))])
+        .node("MatMul g x -> h")
+        .node("LayerNormalization h s t -> y");
+    assert_eq!(operators(&graph), ["FloatLinear", "FloatLinear", "MatMul", "Softmax", "MatMul", "LayerNorm"]);
+    answers_alike(&graph, &[6, 8]);
 }
 
 #[test]
