@@ -1,5 +1,8 @@
 //! Float rows quantized to `i8` by blocks of their depth.
 
+use crate::InstructionSet;
+use crate::loops::{self, Loop};
+
 /// Adding 1.5 * 2^23 to a small float leaves its nearest integer, ties to even, in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
@@ -34,13 +37,7 @@ impl QuantizedRows {
         self.values.resize(count * blocks * block, 0);
         self.scales.resize(count * blocks, 0.0);
         self.sums.resize(count * blocks, 0);
-        for (row, (source, target)) in rows.chunks_exact(depth).zip(self.values.chunks_exact_mut(blocks * block)).enumerate() {
-            for (index, (source, target)) in source.chunks(block).zip(target.chunks_exact_mut(block)).enumerate() {
-                let (scale, sum) = quantize(source, target);
-                self.scales[index * count + row] = scale;
-                self.sums[index * count + row] = sum;
-            }
-        }
+        loops::run(InstructionSet::best(), Quantize { source: rows, rows: self });
     }
 
     /// Number of rows.
@@ -88,7 +85,27 @@ impl QuantizedRows {
     }
 }
 
+/// Fills rows of known sizes.
+struct Quantize<'a> {
+    source: &'a [f32],
+    rows: &'a mut QuantizedRows,
+}
+
+impl Loop for Quantize<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let QuantizedRows { count, depth, block, ref mut values, ref mut scales, ref mut sums } = *self.rows;
+        let targets = values.chunks_exact_mut(depth.div_ceil(block) * block);
+        for (row, (source, target)) in self.source.chunks_exact(depth).zip(targets).enumerate() {
+            for (index, (source, target)) in source.chunks(block).zip(target.chunks_exact_mut(block)).enumerate() {
+                (scales[index * count + row], sums[index * count + row]) = quantize(source, target);
+            }
+        }
+    }
+}
+
 /// Quantizes one block; its scale, and the sum of its integers.
+#[inline(always)]
 fn quantize(source: &[f32], target: &mut [i8]) -> (f32, i32) {
     // As bits, positive floats are ordered as integers are, and a NaN is the largest: the comparison is exact in any order.
     let largest = f32::from_bits(source.iter().fold(0, |largest, value| largest.max(value.to_bits() & i32::MAX as u32)));

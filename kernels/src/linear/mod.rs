@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod dot;
+mod dynamic;
 mod finish;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod matrix;
@@ -24,6 +25,7 @@ mod weights;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
+pub use dynamic::Dynamic;
 pub(crate) use finish::{Accumulate, lanes};
 pub use finish::{Finish, Float, Raw, Requantize};
 pub use pack::Sink;

@@ -25,7 +25,14 @@ fn scale() -> impl Strategy<Value = f32> {
 fn values(scale: f32) -> impl Strategy<Value = Vec<f32>> {
     let halves = (-600i32..600).prop_map(move |half| half as f32 * 0.5 * scale);
     let special = prop::sample::select(vec![0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45]);
-    vec(prop_oneof![4 => halves, 4 => (-300f32..300.0).prop_map(move |value| value * scale), 1 => any::<f32>(), 1 => special], 0..70)
+    let near = ((-600i32..600), -40i32..41).prop_map(move |(half, ulps)| {
+        let value = half as f32 * 0.5 * scale;
+        f32::from_bits(value.to_bits().saturating_add_signed(ulps))
+    });
+    vec(
+        prop_oneof![4 => halves, 1 => near, 4 => (-300f32..300.0).prop_map(move |value| value * scale), 1 => any::<f32>(), 1 => special],
+        0..70,
+    )
 }
 
 fn scaled_values() -> impl Strategy<Value = (f32, Vec<f32>)> {
@@ -83,6 +90,15 @@ proptest! {
         for set in InstructionSet::available() {
             prop_assert_eq!(extent_on(set, &values), expected, "{}", set);
         }
+    }
+
+    /// A block with a single value that is, or nearly is, halfway between two points.
+    #[test]
+    fn a_quotient_is_rounded_not_a_product_with_the_reciprocal(scale in 1e-3f32..10.0, half in -255i32..255, ulps in -12i32..13, at in 0usize..32) {
+        let middle = (half as f32 + 0.5) * scale;
+        let mut values = [0.0; 32];
+        values[at] = f32::from_bits(middle.to_bits().saturating_add_signed(ulps));
+        check_all::<u8>(&values, Grid::new(scale, 128u8))?;
     }
 
     #[test]

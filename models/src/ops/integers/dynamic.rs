@@ -3,9 +3,9 @@
 //! ONNX takes one grid for the whole batch; here the items of a batch do not touch each other.
 
 use super::convolution::Filters;
-use super::{Compute, Memory, bytes, dims, picture, rows_of, with_memory, zero_points};
+use super::{Compute, Memory, bytes, dims, float_limits, picture, rows_of, with_memory, zero_points};
 use crate::onnx::integers::nodes::{Attributes as _, to_floats};
-use hearth_kernels::{InstructionSet, hold, linear, quant};
+use hearth_kernels::{InstructionSet, linear, quant};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
@@ -24,8 +24,7 @@ impl Outputs {
             let list = node.get(name).and_then(|a| a.t.as_ref()).and_then(to_floats);
             list.filter(|list| list.len() == sums.len()).with_context(|| format!("{} without {} {name}", node.op_type, sums.len()))
         };
-        let limits = [node.float("low").unwrap_or(f32::NEG_INFINITY), node.float("high").unwrap_or(f32::INFINITY)];
-        Ok(Outputs { scale: list("scale")?, bias: list("bias")?, sums: sums.to_vec(), limits })
+        Ok(Outputs { scale: list("scale")?, bias: list("bias")?, sums: sums.to_vec(), limits: float_limits(node) })
     }
 
     /// Quantizes an item, and hands on its integers, its zero point and the finish of its sums.
@@ -81,15 +80,12 @@ impl DynamicLinear {
         sums.resize(out.len(), 0);
         let rows = linear::Matrix::new(integers, x.len() / depth, depth, depth);
         linear::multiply(&self.weights, 0..outputs, &rows, &linear::Raw { bias: &[] }, sums, outputs, scratch);
-        let Outputs { scale, bias, sums: weights, limits } = &self.outputs;
-        let rows = out.chunks_exact_mut(outputs).zip(sums.chunks_exact(outputs));
-        for (row, (out, sums)) in rows.enumerate() {
-            let item = row * depth / size;
-            let (zero_point, step) = (zero_points[item], scales[item]);
-            for ((((out, sum), weights), scale), bias) in out.iter_mut().zip(sums).zip(weights).zip(scale).zip(bias) {
-                *out = sum.wrapping_sub(weights.wrapping_mul(zero_point)) as f32 * (scale * step) + bias;
-            }
-            hold(*limits, out);
+        let Outputs { scale, bias, sums: weight_sums, limits } = &self.outputs;
+        let finish = linear::Dynamic { weight_sums, scale, bias, limits: *limits };
+        let of_item = size / depth * outputs;
+        let items = out.chunks_exact_mut(of_item).zip(sums.chunks_exact(of_item));
+        for ((out, sums), (zero_point, step)) in items.zip(zero_points.iter().zip(scales.iter())) {
+            finish.finish(sums, *zero_point, *step, out);
         }
     }
 }
