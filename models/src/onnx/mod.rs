@@ -1,6 +1,7 @@
 //! ONNX files on their way to tract: read, fenced (what tract would crash on, allocate without end or silently misread is refused
 //! with the reason), brought to the forms that tract reads right, and parsed. Runs nothing.
 
+mod aliases;
 mod elements;
 mod half;
 pub(crate) mod integers;
@@ -87,6 +88,7 @@ impl Source {
             ));
         }
         half::widen(graph);
+        aliases::resolve(graph);
         let mixes_rows = mixes_rows(graph);
         Ok(Source { file: file.into(), proto, inputs, outputs, mixes_rows })
     }

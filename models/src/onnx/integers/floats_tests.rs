@@ -80,6 +80,14 @@ fn what_others_take_too_is_not_taken_in() {
 }
 
 #[test]
+fn another_name_for_a_tensor_hides_nothing() {
+    let graph = filters(picture(6), &mut Random(10), "w", &[6, 6, 3, 3]);
+    let graph = graph.node("Identity w -> v").node("Identity v -> u").node("Conv x u w_b -> a").node("Identity a -> b").node("Relu b -> y");
+    assert_eq!(operators(&graph), ["FloatConv"]);
+    answers_alike(&graph, &[6, 7, 9]);
+}
+
+#[test]
 fn a_residual_block_stays_in_one_layout() {
     let random = &mut Random(3);
     let graph = filters(filters(picture(6), random, "w", &[6, 6, 3, 3]), random, "v", &[6, 6, 3, 3]);
