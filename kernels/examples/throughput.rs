@@ -113,7 +113,7 @@ fn main() {
     compare("lookup, value", values.len(), |set| lookup.apply_on(set, black_box(&mut values)));
 
     let (a, b, mut out) = (values.clone(), values[..576].to_vec(), values.clone());
-    let sum = Sum { zero_points: [3, -5], multipliers: [0.4, 0.7], target: Target::new(2) };
+    let sum = Sum::new([3, -5], [0.4, 0.7], Target::new(2), false);
     compare("add, value", a.len(), |set| add_on(set, black_box(&a), black_box(&a), &sum, black_box(&mut out)));
     let (length, product) = (a.len() / 576 * 576, Product { zero_points: [3, -5], multiplier: 0.01, target: Target::new(2) });
     compare("multiply by a vector of 576 channels, value", length, |set| {

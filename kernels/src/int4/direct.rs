@@ -87,7 +87,7 @@ pub(super) fn for_rows(weights: &Weights, count: usize) -> Option<Tiles> {
         Kind::Neon(products) => match (products, four, count) {
             (Products::Widening, true, _) => Some(tiles::<neon::Neon, true>),
             (Products::Widening, false, ..=4) => Some(tiles::<neon::Neon, false>),
-            (Products::Dot, true, ..=4) => Some(tiles::<neon::Dot, true>),
+            (Products::Dot, true, _) => Some(tiles::<neon::Dot, true>),
             (Products::Dot, false, ..=4) => Some(tiles::<neon::Dot, false>),
             (Products::Matrix, true, ..=4) => Some(tiles::<neon::Matrix, true>),
             (Products::Matrix, false, ..=4) => Some(tiles::<neon::Matrix, false>),

@@ -274,12 +274,12 @@ impl Product<'_> {
             self.scratch.totals.resize(count * K::COLUMNS, 0.0);
             (self.scratch.totals.as_mut_slice(), K::COLUMNS)
         };
-        for row in target.chunks_mut(stride).take(count) {
-            match self.bias.get(column..column + width) {
-                Some(bias) => row[..width].copy_from_slice(bias),
-                None => row[..width].fill(0.0),
-            }
+        let mut biases = [0.0; PANEL];
+        if let Some(bias) = self.bias.get(column..column + width) {
+            biases[..width].copy_from_slice(bias);
         }
+        // No call for each row, since the length is known when compiled.
+        target.chunks_mut(stride).take(count).for_each(|row| row[..K::COLUMNS].copy_from_slice(&biases[..K::COLUMNS]));
         let target = target.as_mut_ptr();
         // SAFETY: at `target` are as many rows, as long as a panel is wide, as the lines above have seen to; a direct loop is for the
         // weights and their instruction set, which the CPU has.

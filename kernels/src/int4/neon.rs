@@ -20,7 +20,7 @@ impl Direct for Neon {
             let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
             let mut sum: [[float32x4_t; 1]; R] = load(totals, stride);
             for _ in 0..blocks.count() {
-                let mut sums = [[vdupq_n_s32(0); 1]; R];
+                let mut sums: [[int32x4_t; 1]; R] = scales.start::<FOUR, R, 1>();
                 if FOUR {
                     let mut left = blocks.block;
                     while left >= 32 {
@@ -58,10 +58,10 @@ impl Direct for Neon {
                         }
                     }
                     for (sums, [a, b, c, d]) in sums.iter_mut().zip(partial) {
-                        sums[0] = vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+                        sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
                     }
                 }
-                scales.add::<FOUR, R, 1>(&mut sum, sums);
+                scales.add::<R, 1>(&mut sum, sums);
             }
             store(sum, totals, stride);
         }
@@ -76,7 +76,7 @@ impl Direct for Dot {
             let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
             let mut sum: [[float32x4_t; 2]; R] = load(totals, stride);
             for _ in 0..blocks.count() {
-                let mut sums = [[vdupq_n_s32(0); 2]; R];
+                let mut sums: [[int32x4_t; 2]; R] = scales.start::<FOUR, R, 2>();
                 for _ in 0..blocks.block / 32 {
                     dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
                     dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
@@ -84,7 +84,7 @@ impl Direct for Dot {
                 if blocks.block == 16 {
                     dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
                 }
-                scales.add::<FOUR, R, 2>(&mut sum, sums);
+                scales.add::<R, 2>(&mut sum, sums);
             }
             store(sum, totals, stride);
         }
@@ -148,8 +148,12 @@ impl Direct for Matrix {
                         }
                     }
                 }
-                let sums = array::from_fn(|row| by_row(pairs[row / 2])[row % 2]);
-                scales.add::<FOUR, R, 2>(&mut sum, sums);
+                let start = scales.start::<FOUR, R, 2>();
+                let sums = array::from_fn(|row| {
+                    let sums = by_row(pairs[row / 2])[row % 2];
+                    array::from_fn(|four| vaddq_s32(sums[four], start[row][four]))
+                });
+                scales.add::<R, 2>(&mut sum, sums);
             }
             store(sum, totals, stride);
         }
@@ -248,35 +252,65 @@ impl Scales<'_> {
         Scales { weights: blocks.scales.as_ptr(), zero_points, rows: blocks.rows, at: first }
     }
 
+    /// What the sums of a block start from: what its weights are more than they stand for, times each row's sum.
+    ///
+    /// # Safety
+    /// There is another block, and there are the rows.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn start<const FOUR: bool, const R: usize, const N: usize>(&mut self) -> [[int32x4_t; N]; R] {
+        // Of 4-bit weights, see `Bytes`.
+        let mut zero_points = [vdupq_n_s32(if FOUR { -8 } else { 0 }); N];
+        // SAFETY: by the contract.
+        unsafe {
+            if !self.zero_points.is_null() {
+                for zero_points in &mut zero_points {
+                    let bytes = vcreate_s8(self.zero_points.cast::<u32>().read_unaligned().into());
+                    *zero_points = vsubw_s16(*zero_points, vget_low_s16(vmovl_s8(bytes)));
+                    self.zero_points = self.zero_points.add(4);
+                }
+            } else if !FOUR {
+                return [zero_points; R];
+            }
+            let sums = self.rows.sums_at(self.at);
+            if R == 4 {
+                let sums = vld1q_s32(sums);
+                return array::from_fn(|row| match row {
+                    0 => zero_points.map(|zero| vmulq_laneq_s32::<0>(zero, sums)),
+                    1 => zero_points.map(|zero| vmulq_laneq_s32::<1>(zero, sums)),
+                    2 => zero_points.map(|zero| vmulq_laneq_s32::<2>(zero, sums)),
+                    _ => zero_points.map(|zero| vmulq_laneq_s32::<3>(zero, sums)),
+                });
+            }
+            array::from_fn(|row| zero_points.map(|zero| vmulq_n_s32(zero, *sums.add(row))))
+        }
+    }
+
     /// Adds the sums of a block to the totals, as [`super::multiply`] says.
     ///
     /// # Safety
     /// There is another block, and there are the rows.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn add<const FOUR: bool, const R: usize, const N: usize>(
-        &mut self,
-        totals: &mut [[float32x4_t; N]; R],
-        sums: [[int32x4_t; N]; R],
-    ) {
-        // What 4-bit weights are more than they stand for, see `Bytes`.
-        let mut zero_points = [vdupq_n_s32(if FOUR { 8 } else { 0 }); N];
+    unsafe fn add<const R: usize, const N: usize>(&mut self, totals: &mut [[float32x4_t; N]; R], sums: [[int32x4_t; N]; R]) {
         // SAFETY: by the contract.
         unsafe {
-            if !self.zero_points.is_null() {
-                for zero_points in &mut zero_points {
-                    let bytes = vcreate_s8(self.zero_points.cast::<u32>().read_unaligned().into());
-                    *zero_points = vaddw_s16(*zero_points, vget_low_s16(vmovl_s8(bytes)));
-                    self.zero_points = self.zero_points.add(4);
-                }
-            }
-            let scales: [float32x4_t; N] = array::from_fn(|four| vld1q_f32(self.weights.add(4 * four)));
-            for row in 0..R {
-                let (row_sum, row_scale) = self.rows.sum_and_scale(self.at + row);
-                for four in 0..N {
-                    let sum = vmlsq_n_s32(sums[row][four], zero_points[four], row_sum);
-                    let product = vmulq_f32(vcvtq_f32_s32(sum), vmulq_n_f32(scales[four], row_scale));
-                    totals[row][four] = vaddq_f32(totals[row][four], product);
+            let weights: [float32x4_t; N] = array::from_fn(|four| vld1q_f32(self.weights.add(4 * four)));
+            let rows = self.rows.scales_at(self.at);
+            let scales: [[float32x4_t; N]; R] = if R == 4 {
+                let rows = vld1q_f32(rows);
+                array::from_fn(|row| match row {
+                    0 => weights.map(|weights| vmulq_laneq_f32::<0>(weights, rows)),
+                    1 => weights.map(|weights| vmulq_laneq_f32::<1>(weights, rows)),
+                    2 => weights.map(|weights| vmulq_laneq_f32::<2>(weights, rows)),
+                    _ => weights.map(|weights| vmulq_laneq_f32::<3>(weights, rows)),
+                })
+            } else {
+                array::from_fn(|row| weights.map(|weights| vmulq_n_f32(weights, *rows.add(row))))
+            };
+            for ((totals, sums), scales) in totals.iter_mut().zip(sums).zip(scales) {
+                for ((total, sum), scale) in totals.iter_mut().zip(sums).zip(scales) {
+                    *total = vaddq_f32(*total, vmulq_f32(vcvtq_f32_s32(sum), scale));
                 }
             }
             self.weights = self.weights.add(4 * N);

@@ -83,6 +83,20 @@ impl QuantizedRows {
         // SAFETY: by the contract.
         unsafe { (*self.sums.get_unchecked(at), *self.scales.get_unchecked(at)) }
     }
+
+    /// Where the sums of a block of neighbouring rows lie.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(crate) fn sums_at(&self, at: usize) -> *const i32 {
+        self.sums.as_ptr().wrapping_add(at)
+    }
+
+    /// Where their scales lie.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(crate) fn scales_at(&self, at: usize) -> *const f32 {
+        self.scales.as_ptr().wrapping_add(at)
+    }
 }
 
 /// Fills rows of known sizes.

@@ -189,8 +189,7 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
         while first < total {
             let count = most.min(total - first);
             let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
-            for column in outputs.clone().step_by(K::COLUMNS) {
-                let panel = weights.panel::<K>(column);
+            for (column, panel) in outputs.clone().step_by(K::COLUMNS).zip(weights.panels::<K>(outputs.start)) {
                 let width = K::COLUMNS.min(outputs.end - column);
                 let out = &mut out[first * stride + (column - outputs.start)..];
                 if width == K::COLUMNS {

@@ -19,13 +19,26 @@ impl Kernel for Neon {
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
         unsafe {
-            if panel.extreme {
+            if block.rows == 1 && !panel.extreme {
+                row(block, panel, finish, out);
+            } else if panel.extreme {
                 tiles::<true, F>(*block, *panel, *finish, out, stride);
             } else {
                 tiles::<false, F>(*block, *panel, *finish, out, stride);
             }
         }
     }
+}
+
+/// A single row, as in each step of a recurrent layer: by itself, since it needs few registers to be kept for the caller.
+///
+/// # Safety
+/// As [`Kernel::panel`], of one row.
+#[inline(never)]
+#[target_feature(enable = "neon")]
+unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+    // SAFETY: by the contract.
+    unsafe { tile::<false, 1, F>(*block, *panel, &Outputs::of(panel, finish), 0, *finish, out, 0) };
 }
 
 /// # Safety

@@ -119,18 +119,21 @@ impl Weights {
         !self.zero_points.is_empty()
     }
 
-    /// The panel that starts at output `column`.
-    pub(super) fn panel<K: Kernel>(&self, column: usize) -> Panel<'_> {
-        let (packed_depth, end) = (self.depth.next_multiple_of(K::STEP), self.outputs.min(column + K::COLUMNS));
-        let steps = packed_depth / K::STEP;
-        Panel {
-            weights: &self.packed[column * packed_depth..][..K::COLUMNS * packed_depth],
-            zero_points: self.zero_points.get(column..end).unwrap_or_default(),
+    /// The panels from the one that starts at output `column` on.
+    #[inline]
+    pub(super) fn panels<K: Kernel>(&self, column: usize) -> impl Iterator<Item = Panel<'_>> {
+        let packed_depth = self.depth.next_multiple_of(K::STEP);
+        let (size, steps) = (K::COLUMNS * packed_depth, packed_depth / K::STEP);
+        let columns = (column..).step_by(K::COLUMNS);
+        let weights = self.packed[column * packed_depth..].chunks_exact(size.max(1));
+        columns.zip(weights).zip(self.plain_sums[column..].chunks(K::COLUMNS)).map(move |((column, weights), sums)| Panel {
+            weights,
+            zero_points: self.zero_points.get(column..column + sums.len()).unwrap_or_default(),
             extreme: self.extreme,
-            sums: &self.plain_sums[column..end],
+            sums,
             limits: if K::LIMITS { &self.limits[column / K::COLUMNS * steps..][..steps] } else { &[] },
             column,
-        }
+        })
     }
 }
 

@@ -44,20 +44,20 @@ fn centred(values: &[i8; 16], zero_point: __m256i) -> __m256i {
 }
 
 /// See [`scalar::add`].
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 pub(super) fn add(a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]) {
-    let [zero_a, zero_b] = sum.zero_points.map(|zero_point| _mm256_set1_epi16(zero_point.into()));
+    let (offset, start) = (_mm256_set1_epi16(sum.offset.into()), _mm256_set1_ps(sum.start));
     let [multiplier_a, multiplier_b] = sum.multipliers.map(|multiplier| _mm256_set1_ps(multiplier));
     let saturate = Saturate::new(sum.target);
-    let scaled = |values: __m256i, multiplier| {
+    let floats = |values: __m256i| {
         // Each word in the upper half of a double word, and down again with its sign: in the order of `Saturate::bytes`.
         [_mm256_unpacklo_epi16(values, values), _mm256_unpackhi_epi16(values, values)]
-            .map(|values| _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srai_epi32::<16>(values)), multiplier))
+            .map(|values| _mm256_cvtepi32_ps(_mm256_srai_epi32::<16>(values)))
     };
     let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
     for ((a, b), out) in a.iter().zip(b).zip(out) {
-        let (a, b) = (scaled(centred(a, zero_a), multiplier_a), scaled(centred(b, zero_b), multiplier_b));
-        let sums = std::array::from_fn(|half| _mm256_add_ps(a[half], b[half]));
+        let (a, b) = (floats(centred(a, offset)), floats(centred(b, offset)));
+        let sums = std::array::from_fn(|half| _mm256_fmadd_ps(a[half], multiplier_a, _mm256_fmadd_ps(b[half], multiplier_b, start)));
         // SAFETY: an array of 16 bytes.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), saturate.bytes(sums)) };
     }

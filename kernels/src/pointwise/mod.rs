@@ -24,16 +24,41 @@ use std::borrow::Cow;
 /// A shorter operand is repeated up to so many values, for vectors to have something to do.
 const REPEATED: usize = 256;
 
-/// How two operands are added: `(a - zero_points[0]) * multipliers[0] + (b - zero_points[1]) * multipliers[1]` in `f32`, each
-/// operation rounded, and then made an `i8` as `target` says.
+/// How two operands are added: `a * multipliers[0] + (b * multipliers[1] + start)` in `f32`, each product rounded together with what is
+/// added to it, and then made an `i8` as `target` says. `a` and `b` are `offset` more than the `i8` are: what they were in the file. So
+/// sums that lie half way between two integers, of which there are many, go where they go in onnxruntime's QLinearAdd.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sum {
-    /// The integers that stand for 0.
-    pub zero_points: [i8; 2],
-    /// The scales of the operands over that of the result; a negative one subtracts. Finite.
-    pub multipliers: [f32; 2],
-    /// What the sum becomes.
-    pub target: Target,
+    /// What is subtracted from the `i8`: -128 or 0.
+    offset: i8,
+    multipliers: [f32; 2],
+    start: f32,
+    target: Target,
+}
+
+impl Sum {
+    /// Of operands with these zero points, their scales over that of the result as `multipliers` (a negative one subtracts; finite);
+    /// `unsigned` if all three were `u8` before they became `i8`.
+    pub fn new(zero_points: [i8; 2], multipliers: [f32; 2], target: Target, unsigned: bool) -> Sum {
+        let offset = if unsigned { 128.0 } else { 0.0 };
+        let [a, b] = zero_points.map(|zero_point| f32::from(zero_point) + offset);
+        let start = f32::from(target.zero_point) + offset - multipliers[0].mul_add(a, multipliers[1] * b);
+        let offset = if unsigned { i8::MIN } else { 0 };
+        Sum { offset, multipliers, start, target: Target { zero_point: offset, ..target } }
+    }
+
+    /// That of the operands the other way round.
+    pub fn swapped(self) -> Sum {
+        let [a, b] = self.multipliers;
+        Sum { multipliers: [b, a], ..self }
+    }
+
+    /// That of `a` and one `b`, which goes into what the sum starts from, as it does there: it is not looked at again.
+    pub fn with_constant(self, b: i8) -> Sum {
+        let [multiplier, by] = self.multipliers;
+        let start = self.start + (f32::from(b) - f32::from(self.offset)) * by;
+        Sum { multipliers: [multiplier, 0.0], start, ..self }
+    }
 }
 
 /// How two operands are multiplied: `((a - zero_points[0]) * (b - zero_points[1])) * multiplier`, the product of integers exact and
@@ -64,8 +89,10 @@ pub fn add_on(set: InstructionSet, a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]
         // SAFETY: a `Kind::Neon` exists only where NEON was detected.
         Kind::Neon(_) => unsafe { neon::add(a, b, sum, out) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-        Kind::Avx2(_) => unsafe { avx2::add(a, b, sum, out) },
+        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
+        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::add(a, b, sum, out) },
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(_) => scalar::add(a, b, sum, out),
     });
 }
 

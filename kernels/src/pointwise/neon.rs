@@ -60,17 +60,17 @@ fn centred(values: &[i8; 16], zero_point: int8x16_t) -> [int16x8_t; 2] {
 /// See [`scalar::add`].
 #[target_feature(enable = "neon")]
 pub(super) fn add(a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]) {
-    let [zero_a, zero_b] = sum.zero_points.map(|zero_point| vdupq_n_s8(zero_point));
+    let (offset, start) = (vdupq_n_s8(sum.offset), vdupq_n_f32(sum.start));
     let [multiplier_a, multiplier_b] = sum.multipliers.map(|multiplier| vdupq_n_f32(multiplier));
     let saturate = Saturate::new(sum.target);
-    let scaled = |[low, high]: [int16x8_t; 2], multiplier| {
+    let floats = |[low, high]: [int16x8_t; 2]| {
         [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)]
-            .map(|values| vmulq_f32(vcvtq_f32_s32(values), multiplier))
+            .map(|values| vcvtq_f32_s32(values))
     };
     let ((a, a_left), (b, b_left), (out, out_left)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), out.as_chunks_mut::<16>());
     for ((a, b), out) in a.iter().zip(b).zip(out) {
-        let (a, b) = (scaled(centred(a, zero_a), multiplier_a), scaled(centred(b, zero_b), multiplier_b));
-        let sums = std::array::from_fn(|quarter| vaddq_f32(a[quarter], b[quarter]));
+        let (a, b) = (floats(centred(a, offset)), floats(centred(b, offset)));
+        let sums = std::array::from_fn(|quarter| vfmaq_f32(vfmaq_f32(start, b[quarter], multiplier_b), a[quarter], multiplier_a));
         // SAFETY: an array of 16 bytes.
         unsafe { vst1q_s8(out.as_mut_ptr(), saturate.bytes(sums)) };
     }

@@ -12,10 +12,10 @@ pub(super) fn lookup(table: &[u8; 256], values: &mut [u8]) {
 
 /// See [`Sum`]; all of one length.
 pub(super) fn add(a: &[i8], b: &[i8], sum: &Sum, out: &mut [i8]) {
-    let ([zero_a, zero_b], [multiplier_a, multiplier_b]) = (sum.zero_points.map(i32::from), sum.multipliers);
+    let (offset, [multiplier_a, multiplier_b]) = (f32::from(sum.offset), sum.multipliers);
     for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-        let (a, b) = ((i32::from(a) - zero_a) as f32 * multiplier_a, (i32::from(b) - zero_b) as f32 * multiplier_b);
-        *out = saturate(a + b, sum.target);
+        let [a, b] = [a, b].map(|value| f32::from(value) - offset);
+        *out = saturate(a.mul_add(multiplier_a, b.mul_add(multiplier_b, sum.start)), sum.target);
     }
 }
 

@@ -34,19 +34,26 @@ fn saturated_by_definition(value: f32, target: Target) -> i8 {
 proptest! {
     #[test]
     fn every_instruction_set_adds_as_defined(
-        (a, b) in operands(), zero_points in [byte(), byte()], multipliers in [multiplier(), multiplier()], target in target(),
+        (a, b) in operands(), zero_points in [byte(), byte()], multipliers in [multiplier(), multiplier()], target in target(), unsigned: bool,
     ) {
-        let sum = Sum { zero_points, multipliers, target };
-        let expected: Vec<i8> = a.iter().zip(b.iter().cycle()).map(|(&a, &b)| {
-            let a = f32::from(i16::from(a) - i16::from(zero_points[0])) * multipliers[0];
-            let b = f32::from(i16::from(b) - i16::from(zero_points[1])) * multipliers[1];
-            saturated_by_definition(a + b, target)
-        }).collect();
+        let sum = Sum::new(zero_points, multipliers, target, unsigned);
+        let offset = if unsigned { 128 } else { 0 };
+        let of_file = |value: i8| (i32::from(value) + offset) as f32;
+        // The product of two floats is exact in f64, and its sum with a third all but.
+        let fused = |a: f32, b: f32, c: f32| (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
+        let zero = fused(multipliers[0], of_file(zero_points[0]), multipliers[1] * of_file(zero_points[1]));
+        let start = of_file(target.zero_point) - zero;
+        let expected = |a: i8, b: i8| {
+            let value = fused(of_file(a), multipliers[0], fused(of_file(b), multipliers[1], start));
+            saturated_by_definition(value, Target { zero_point: -offset as i8, ..target })
+        };
+        let all: Vec<i8> = a.iter().zip(b.iter().cycle()).map(|(&a, &b)| expected(a, b)).collect();
         for set in InstructionSet::available() {
             let mut out = vec![0; a.len()];
             add_on(set, &a, &b, &sum, &mut out);
-            prop_assert_eq!(&out, &expected, "{}", set);
+            prop_assert_eq!(&out, &all, "{}", set);
         }
+        prop_assert_eq!(sum.swapped().swapped(), sum);
     }
 
     #[test]
@@ -91,6 +98,6 @@ proptest! {
 #[test]
 #[should_panic(expected = "pointwise: 7 values are no multiple of 2")]
 fn an_operand_that_does_not_repeat_is_refused() {
-    let sum = Sum { zero_points: [0, 0], multipliers: [1.0, 1.0], target: Target::new(0) };
+    let sum = Sum::new([0, 0], [1.0, 1.0], Target::new(0), false);
     add(&[0; 7], &[0; 2], &sum, &mut [0; 7]);
 }

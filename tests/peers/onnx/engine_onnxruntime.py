@@ -1,10 +1,13 @@
 """onnxruntime behind the engine protocol of README.md: the peer for speed, and the reference for answers.
 
-    engine_onnxruntime.py MODEL.onnx --inputs DIR [--outputs DIR] --batch N --threads T --repeat R [--listen] [--plain] [--exact]
+    engine_onnxruntime.py MODEL.onnx --inputs DIR [--outputs DIR] --batch N --threads T --repeat R [--listen]
+                          [--plain] [--exact] [--integers]
 
 --plain: ORT_DISABLE_ALL, so that QDQ graphs run as written, in f32. --exact: --plain, and the int8 weights of integer
 operators become uint8 (zero point + 128, the same numbers): on CPUs without VNNI, onnxruntime's u8 x s8 kernels add pairs of
 products in saturating 16 bits and give other answers than the specification; its u8 x u8 kernels do not.
+--integers: QDQ graphs of int8 activations on integers, too, which onnxruntime by itself does on ARM alone
+(session.qdqisint8allowed).
 """
 
 import argparse
@@ -76,8 +79,8 @@ def cpu() -> float:
 
 
 class Engine:
-    def __init__(self, model: str | bytes, inputs: Path, plain: bool):
-        self.model, self.plain, self.sessions = model, plain, {}
+    def __init__(self, model: str | bytes, inputs: Path, plain: bool, integers: bool):
+        self.model, self.plain, self.integers, self.sessions = model, plain, integers, {}
         onnxruntime.set_default_logger_severity(3)
         self.inputs_folder = inputs
 
@@ -88,6 +91,8 @@ class Engine:
             options.inter_op_num_threads = 1
             # Spinning threads would burn CPU time that no work needs: the comparison is of CPU time, so it is off, in the peer's favour.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            if self.integers:
+                options.add_session_config_entry("session.qdqisint8allowed", "1")
             if self.plain:
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             self.sessions = {threads: onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])}
@@ -128,14 +133,14 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path)
     for option, value in (("--batch", 1), ("--threads", 1), ("--repeat", 0)):
         parser.add_argument(option, type=int, default=value)
-    for option in ("--listen", "--plain", "--exact"):
+    for option in ("--listen", "--plain", "--exact", "--integers"):
         parser.add_argument(option, action="store_true")
     asked = parser.parse_args()
 
     model = exact(asked.model) if asked.exact else str(asked.model)
     before = resident()
     started = time.perf_counter()
-    engine = Engine(model, asked.inputs, asked.plain or asked.exact)
+    engine = Engine(model, asked.inputs, asked.plain or asked.exact, asked.integers)
     engine.session(asked.threads)
     answer = {"load_ms": (time.perf_counter() - started) * 1e3, "memory": resident() - before}
     if asked.outputs:

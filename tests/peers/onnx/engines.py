@@ -95,8 +95,8 @@ def onnxruntime(*options: str) -> Engine:
 
 
 def find(name: str, root: Path) -> Engine:
-    """The engine called `name`: onnxruntime, onnxruntime-disable-all, onnxruntime-exact, a path, or hearthd: the release build, or else another one."""
-    known = {"onnxruntime": (), "onnxruntime-disable-all": ("--plain",), "onnxruntime-exact": ("--exact",)}
+    """The engine called `name`: onnxruntime, onnxruntime-disable-all, onnxruntime-exact, onnxruntime-integers, a path, or hearthd: the release build, or else another one."""
+    known = {"onnxruntime": (), "onnxruntime-disable-all": ("--plain",), "onnxruntime-exact": ("--exact",), "onnxruntime-integers": ("--integers",)}
     if name in known:
         return onnxruntime(*known[name])
     if name != "hearthd":

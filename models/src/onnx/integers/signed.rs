@@ -3,7 +3,7 @@
 
 use super::fuse::moves;
 use super::nodes::{Attributes as _, constant, to_integers};
-use super::view::View;
+use super::view::{UNSIGNED, View};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, TensorProto};
@@ -23,6 +23,7 @@ pub(super) fn shift(graph: &mut GraphProto) {
         let fresh = format!("{}/zero_point", graph.node[node].output[0]);
         let shifted = TensorProto { name: fresh.clone(), ..zero_point };
         graph.initializer.push(shifted);
+        graph.node[node] = std::mem::take(&mut graph.node[node]).with_int(UNSIGNED, 1);
         let inputs = &mut graph.node[node].input;
         inputs.resize(inputs.len().max(ZERO_POINT + 1), String::new());
         inputs[ZERO_POINT] = fresh;

@@ -23,6 +23,15 @@ pub(super) struct Quantized<'a> {
     pub(super) integers: &'a str,
     pub(super) scale: f32,
     pub(super) zero_point: i8,
+    /// Whether they were `u8` in the file.
+    pub(super) unsigned: bool,
+}
+
+/// An attribute of the Q and DQ nodes whose integers were `u8` in the file.
+pub(super) const UNSIGNED: &str = "unsigned";
+
+fn was_unsigned(node: &NodeProto) -> bool {
+    node.int(UNSIGNED).is_some()
 }
 
 /// Constant weights on grids of `i8`.
@@ -117,14 +126,14 @@ impl<'a> View<'a> {
     pub(super) fn dequantized(&self, name: &str) -> Option<Quantized<'a>> {
         let (_, node) = self.maker(name).filter(|(_, node)| node.op_type == "DequantizeLinear")?;
         let (scale, zero_point) = self.grid(node)?;
-        Some(Quantized { integers: &node.input[0], scale, zero_point })
+        Some(Quantized { integers: &node.input[0], scale, zero_point, unsigned: was_unsigned(node) })
     }
 
     /// The QuantizeLinear that alone takes a float tensor: its place, and what it makes.
     pub(super) fn quantized(&self, name: &str) -> Option<(usize, Quantized<'a>)> {
         let (index, node) = self.only_taker(name).filter(|(_, node)| node.op_type == "QuantizeLinear")?;
         let (scale, zero_point) = self.grid(node)?;
-        Some((index, Quantized { integers: &node.output[0], scale, zero_point }))
+        Some((index, Quantized { integers: &node.output[0], scale, zero_point, unsigned: was_unsigned(node) }))
     }
 
     /// Constant weights behind a float tensor.

@@ -34,8 +34,8 @@ fn multipliers<const N: usize>(node: &NodeProto) -> TractResult<[f32; N]> {
 
 impl Pairwise {
     pub(super) fn sum(node: &NodeProto) -> TractResult<Pairwise> {
-        let sum = pointwise::Sum { zero_points: zero_points(node)?, multipliers: multipliers(node)?, target: target(node)? };
-        Ok(Pairwise::Sum(sum))
+        let unsigned = node.int("unsigned").unwrap_or(0) != 0;
+        Ok(Pairwise::Sum(pointwise::Sum::new(zero_points(node)?, multipliers(node)?, target(node)?, unsigned)))
     }
 
     pub(super) fn product(node: &NodeProto) -> TractResult<Pairwise> {
@@ -90,13 +90,7 @@ impl Compute for Pairwise {
         let out = plain.as_slice_mut::<i8>()?;
         paired(inputs, &shape, |a, b, swapped| {
             match *self {
-                Pairwise::Sum(mut sum) => {
-                    if swapped {
-                        sum.zero_points.reverse();
-                        sum.multipliers.reverse();
-                    }
-                    pointwise::add(a, b, &sum, out);
-                }
+                Pairwise::Sum(sum) => pointwise::add(a, b, &if swapped { sum.swapped() } else { sum }, out),
                 Pairwise::Product(mut product) => {
                     if swapped {
                         product.zero_points.reverse();

@@ -53,7 +53,8 @@ impl<'a> Fuser<'a> {
         };
         let new = onto(&end, operator, &[a.integers, b.integers])
             .with_floats("multipliers", &multipliers)
-            .with_ints("zero_points", &[a.zero_point.into(), b.zero_point.into()]);
+            .with_ints("zero_points", &[a.zero_point.into(), b.zero_point.into()])
+            .with_int("unsigned", (a.unsigned && b.unsigned && end.target.unsigned).into());
         self.emit(new)
     }
 
@@ -68,13 +69,10 @@ impl<'a> Fuser<'a> {
             _ => return None,
         };
         let Table { source, elements: integers } = self.origin(x.integers);
-        let sum = pointwise::Sum {
-            zero_points: [x.zero_point, constant.zero_point],
-            multipliers: [x.scale / scale, constant.scale / scale],
-            target: Target::new(zero_point),
-        };
+        let multipliers = [x.scale / scale, constant.scale / scale];
+        let sum = pointwise::Sum::new([x.zero_point, constant.zero_point], multipliers, Target::new(zero_point), x.unsigned);
         let mut elements = [0; 256];
-        pointwise::add(&integers, &[value.raw_data[0] as i8; 256], &sum, &mut elements);
+        pointwise::add(&integers, &[0; 256], &sum.with_constant(value.raw_data[0] as i8), &mut elements);
         Some(Table { source, elements })
     }
 
