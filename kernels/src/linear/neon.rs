@@ -15,6 +15,7 @@ impl Kernel for Neon {
     const STEP: usize = 16;
     const RUN: usize = 16;
 
+    #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
@@ -22,19 +23,19 @@ impl Kernel for Neon {
             if block.rows == 1 && !panel.extreme {
                 row(block, panel, finish, out);
             } else if panel.extreme {
-                tiles::<true, F>(*block, *panel, *finish, out, stride);
+                tiles::<true, F>(block, panel, finish, out, stride);
             } else {
-                tiles::<false, F>(*block, *panel, *finish, out, stride);
+                tiles::<false, F>(block, panel, finish, out, stride);
             }
         }
     }
 }
 
-/// A single row, as in each step of a recurrent layer: by itself, since it needs few registers to be kept for the caller.
+/// A single row, as in each step of a recurrent layer, within the caller's loop over the panels: a call for each of them took as long.
 ///
 /// # Safety
 /// As [`Kernel::panel`], of one row.
-#[inline(never)]
+#[inline]
 #[target_feature(enable = "neon")]
 unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
     // SAFETY: by the contract.
@@ -43,9 +44,10 @@ unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, o
 
 /// # Safety
 /// As [`Kernel::panel`].
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const EXTREME: bool, F: Finish>(block: Block<'_, i8>, panel: Panel<'_>, finish: F, out: *mut F::Output, stride: usize) {
+unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
+    let (block, panel, finish) = (*block, *panel, *finish);
     let outputs = Outputs::of(&panel, &finish);
     let mut row = 0;
     // SAFETY: by the contract.

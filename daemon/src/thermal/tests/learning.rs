@@ -1,7 +1,7 @@
 //! It learns a board that is not what it was taken for, and forecasts it.
 
 use super::board::*;
-use crate::thermal::{Governor, Learnt, Mode};
+use crate::thermal::{Governor, Learnt, Load, Look, Mode};
 use std::time::Duration;
 
 /// Work that comes and goes.
@@ -21,6 +21,29 @@ fn a_board_that_is_not_as_it_was_taken_for_is_forecast_well() {
         assert!(off.abs() < 1.5, "{off:.2} K after {seconds} s of {busy} cores");
         assert!(off.abs() < 3.0 * expected.error, "{off:.2} K, and the error was to be {:.2}", expected.error);
     }
+}
+
+/// CPU time does not tell the power of this work: every other piece of it takes more than twice as much.
+#[test]
+fn a_board_that_tells_its_watts_is_forecast_from_them() {
+    let off = |told: bool| {
+        let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(25.0));
+        for piece in 0..14 {
+            board.core = if piece % 2 == 0 { 0.8 } else { 2.0 };
+            // A sensor that reads a tenth too low.
+            let (rest, core) = (board.rest, board.core);
+            let watts = |look: &Look| told.then_some(0.9 * (rest + look.busy * core));
+            live_with(&mut governor, &mut board, 90, |_| 1.0, |look, _| Look { watts: watts(&look), ..look });
+        }
+        assert!(board.peak < LIMIT);
+        board.core = 0.8;
+        let load = Load { watts: told.then_some(0.9 * (board.rest + 0.8)), ..load(60, 1.0) };
+        let expected = governor.expect(&[load]).unwrap();
+        (0..60).for_each(|_| board.second(1.0, 1.0));
+        (expected.temperature.0 - board.chip).abs()
+    };
+    let [by_work, by_watts] = [off(false), off(true)];
+    assert!(by_watts < 1.0 && by_watts < by_work / 2.0, "{by_watts:.2} K off with watts, {by_work:.2} K without");
 }
 
 #[test]
@@ -98,6 +121,21 @@ fn a_board_that_cools_worse_is_kept_below_its_limit_and_learnt_anew() {
     let expected = governor.expect(&[load(300, 1.0)]).unwrap().temperature.0;
     (0..300).for_each(|_| board.second(1.0, 1.0));
     assert!((expected - board.chip).abs() < 3.0, "{expected:.1} of {:.1}", board.chip);
+}
+
+#[test]
+fn a_board_that_cools_worse_little_by_little_is_followed() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(30.0));
+    live(&mut governor, &mut board, 900, |_| 4.0);
+    for _ in 0..60 {
+        board.resistance[1] *= 1.006;
+        live(&mut governor, &mut board, 30, |_| 4.0);
+    }
+    assert!(board.peak < LIMIT, "{}", board.peak);
+    let expected = governor.expect(&[load(60, 0.5)]).unwrap();
+    (0..60).for_each(|_| board.second(0.5, 1.0));
+    let off = expected.temperature.0 - board.chip;
+    assert!(off.abs() < 1.5, "{off:.2} K");
 }
 
 #[test]

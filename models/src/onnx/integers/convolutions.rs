@@ -32,6 +32,14 @@ pub(super) fn own(graph: &mut GraphProto) {
     replace(graph, others);
 }
 
+/// A batch normalisation that no convolution took in, as a filter of one tap for each channel.
+pub(super) fn of_normalisation(view: &View<'_>, norm: &NodeProto) -> Option<NodeProto> {
+    let channels = view.input(norm, 1).and_then(to_floats)?.len();
+    let mut filters = Filters { dims: vec![channels, 1, 1], weights: vec![1.0; channels], bias: vec![0.0; channels] };
+    filters.normalise(view, norm)?;
+    Some(filters.node(norm, &norm.output[0], None)?.with_int("group", channels as i64))
+}
+
 /// `weights[output][tap][channel of a group]`, and a bias for each output.
 struct Filters {
     dims: Vec<usize>,

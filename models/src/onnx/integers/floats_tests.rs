@@ -143,6 +143,20 @@ fn pools_and_repeated_pixels_stay_with_their_neighbours() {
 }
 
 #[test]
+fn a_normalisation_before_its_convolution_stays_in_the_layout() {
+    let random = &mut Random(11);
+    let graph = normalisation(filters(picture(6), random, "w", &[6, 6, 3, 3]), random, 6);
+    let graph = graph
+        .node_with("Conv x w w_b -> a", vec![pads()])
+        .node("Relu a -> b")
+        .node("BatchNormalization b n_s n_o n_m n_v -> c")
+        .node("Relu c -> d")
+        .node_with("Conv d w w_b -> y", vec![pads()]);
+    assert_eq!(operators(&graph), ["FloatConv", "FloatConv", "Relu", "FloatConv"]);
+    answers_alike(&graph, &[6, 7, 9]);
+}
+
+#[test]
 fn a_sequence_is_a_picture_of_height_one() {
     let graph = Graph::default().input("x", DataType::Float, &[-1, 5, 40]).output("y", DataType::Float, &[-1]);
     let graph = filters(graph, &mut Random(4), "w", &[7, 5, 4]);

@@ -1,6 +1,7 @@
 //! Layout: pictures lie with their channels last between operators that work so, and only there. Operators that do not care join their
 //! neighbours; where the layout of a tensor differs from what a node takes, a node that changes it is put between.
 
+use super::convolutions::of_normalisation;
 use super::fuse::repeating;
 use super::nodes::{Attributes as _, node, pooling_as};
 use super::view::View;
@@ -25,7 +26,9 @@ fn kind(view: &View<'_>, node: &NodeProto) -> Kind {
         _ if pictures(node).any(|name| view.constant(name).is_some()) => Kind::First,
         "hearth.Lookup" | "hearth.Sum" | "hearth.Product" => Kind::Either,
         "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Add" | "Mul" => Kind::Either,
-        "Concat" | "Split" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "Resize" if channels_last(view, node).is_some() => {
+        "Concat" | "Split" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "Resize" | "BatchNormalization"
+            if channels_last(view, node).is_some() =>
+        {
             Kind::Either
         }
         _ => Kind::First,
@@ -44,6 +47,7 @@ fn channels_last(view: &View<'_>, old: &NodeProto) -> Option<NodeProto> {
         }
         "GlobalAveragePool" => Some(pool("hearth.FloatAveragePool")),
         "Resize" => repeating(view, old),
+        "BatchNormalization" => of_normalisation(view, old),
         _ => None,
     }
 }
