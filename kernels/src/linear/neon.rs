@@ -15,8 +15,7 @@ impl Kernel for Neon {
     const STEP: usize = 16;
     const RUN: usize = 16;
 
-    #[inline]
-    #[target_feature(enable = "neon")]
+    #[inline(always)]
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
         unsafe {
@@ -35,8 +34,7 @@ impl Kernel for Neon {
 ///
 /// # Safety
 /// As [`Kernel::panel`], of one row.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
     // SAFETY: by the contract.
     unsafe { tile::<false, 1, F>(*block, *panel, &Outputs::of(panel, finish), 0, *finish, out, 0) };
@@ -70,8 +68,7 @@ unsafe fn tiles<const EXTREME: bool, F: Finish>(block: &Block<'_, i8>, panel: &P
 ///
 /// # Safety
 /// As [`Kernel::panel`]; the rows are in the block.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     block: Block<'_, i8>,
     panel: Panel<'_>,
@@ -85,13 +82,12 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
     const COLUMNS: usize = Neon::COLUMNS;
     debug_assert!((first + R) * block.steps * STEP <= block.values.len());
     debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
-    let mut partial = [[vdupq_n_s32(0); COLUMNS]; R];
-    // SAFETY: the tile is in the block.
-    let mut value = unsafe { block.values.as_ptr().add(first * block.steps * STEP) };
-    let mut weight = panel.weights.as_ptr();
-    for _ in 0..block.steps {
-        // SAFETY: a step has this many values and weights.
-        unsafe {
+    // SAFETY: the tile is in the block, a step has this many values and weights, and NEON is in every CPU of 64-bit ARM.
+    let partial = unsafe {
+        let mut partial = [[vdupq_n_s32(0); COLUMNS]; R];
+        let mut value = block.values.as_ptr().add(first * block.steps * STEP);
+        let mut weight = panel.weights.as_ptr();
+        for _ in 0..block.steps {
             let values: [int8x16_t; R] = array::from_fn(|row| vld1q_s8(value.add(row * STEP)));
             let weights: [int8x16_t; COLUMNS] = array::from_fn(|column| vld1q_s8(weight.add(column * STEP)));
             for (partial, &values) in partial.iter_mut().zip(&values) {
@@ -102,10 +98,12 @@ unsafe fn tile<const EXTREME: bool, const R: usize, F: Finish>(
             value = value.add(R * STEP);
             weight = weight.add(COLUMNS * STEP);
         }
-    }
+        partial
+    };
     let mut sums: [[int32x4_t; 1]; R] = outputs.start(&block, first);
     for (sums, &[a, b, c, d]) in sums.iter_mut().zip(&partial) {
-        sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+        // SAFETY: as above.
+        sums[0] = unsafe { vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))) };
     }
     let columns = [outputs.columns[0]; 2];
     for (pair, sums) in sums.chunks(2).enumerate() {
