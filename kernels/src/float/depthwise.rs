@@ -166,9 +166,11 @@ impl Window<'_> {
         let channels = self.bias.len();
         let bias: [f32; LANES] = self.bias[first..first + LANES].try_into().expect("whole lanes");
         let mut sums = [bias; P];
-        // SAFETY: the caller says that they are there.
-        let lanes =
-            |values: &[f32], at: usize| -> [f32; LANES] { unsafe { values.as_ptr().add(at).cast::<[f32; LANES]>().read_unaligned() } };
+        let lanes = |values: &[f32], at: usize| -> [f32; LANES] {
+            let lanes = values.as_ptr().wrapping_add(at).cast::<[f32; LANES]>();
+            // SAFETY: the caller says that they are there.
+            unsafe { lanes.read_unaligned() }
+        };
         for place in self.places {
             let weights = lanes(self.weights, place.weights + first);
             for (p, sums) in sums.iter_mut().enumerate() {

@@ -115,7 +115,7 @@ unsafe fn tile<const R: usize, const P: usize>(block: &Block, row: usize, panel:
 #[inline(always)]
 fn by_itself(mut pointer: *const f32) -> *const f32 {
     // SAFETY: no instruction.
-    unsafe { asm!("/* {pointer} */", pointer = inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {pointer} */", pointer = inout(reg) pointer, options(pure, readonly, nostack, preserves_flags)) };
     pointer
 }
 
