@@ -26,7 +26,7 @@ use crate::onnx::Source;
 use hearth_api::tensor::TensorMetadata;
 use hearth_kernels::memory;
 use plans::Plans;
-use ports::Ports;
+use ports::{Open, Ports};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Network {
     /// The most rows that are worth running at once.
     largest: usize,
     /// What open dimensions other than the batch are in trials.
-    free: usize,
+    open: Open,
     longest_node_ns: AtomicU64,
     /// The last field: it is dropped after what it returns to the system.
     _memory: Returned,
@@ -81,8 +81,14 @@ pub enum Arithmetic {
     Floats,
 }
 
-/// Sizes tried for open dimensions other than the batch (lengths of text, sides of pictures): many graphs refuse small ones.
-const FREE_SIZES: [usize; 3] = [16, 64, 224];
+/// Sizes tried for open dimensions other than the batch (lengths of text, sides of pictures, samples): many graphs refuse small ones, and
+/// some take one alone of what only their other inputs have.
+const SIZES: [Open; 7] = {
+    const fn open(first: usize, others: usize) -> Open {
+        Open { first, others }
+    }
+    [open(16, 16), open(64, 64), open(224, 224), open(16, 1), open(64, 1), open(224, 1), open(512, 1)]
+};
 
 impl Network {
     /// Reads an ONNX file, makes it run, and tries it with seeded inputs.
@@ -135,10 +141,10 @@ impl Network {
             }
         }
         candidates.push(Plans::by_shape(model));
-        let sizes = if ports.has_free() { &FREE_SIZES[..] } else { &FREE_SIZES[..1] };
+        let sizes = if ports.has_free() { &SIZES[..] } else { &SIZES[..1] };
         // The first that stacks; where none does, the first that runs.
         let mut unstacked = None;
-        for (plans, free) in candidates.iter().flat_map(|plans| sizes.iter().map(move |free| (plans, *free))) {
+        for (plans, open) in candidates.iter().flat_map(|plans| sizes.iter().map(move |open| (plans, *open))) {
             let mut network = Network {
                 outputs: plans.declare(&source.outputs),
                 ports: ports.clone(),
@@ -146,7 +152,7 @@ impl Network {
                 batched: stackable,
                 arithmetic: Arithmetic::Floats,
                 largest: 1,
-                free,
+                open,
                 longest_node_ns: AtomicU64::new(0),
                 _memory: Returned,
             };
@@ -177,7 +183,7 @@ impl Network {
             batched: self.batched && !source.mixes_rows,
             arithmetic: Arithmetic::Floats,
             largest: cut::MAX_ROWS,
-            free: self.free,
+            open: self.open,
             longest_node_ns: AtomicU64::new(0),
             _memory: Returned,
         })

@@ -22,6 +22,15 @@ pub(super) struct Ports {
     pub(super) batch: Option<Symbol>,
 }
 
+/// What open dimensions other than the batch are in a trial.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    /// Those that the first input has.
+    pub(super) first: usize,
+    /// Those that only the others have, such as the states of a recurrent network.
+    pub(super) others: usize,
+}
+
 impl Ports {
     /// Gives every open dimension of the inputs a symbol; the open first dimensions share one, the batch.
     pub(super) fn declare(model: &mut InferenceModel, source: &Source) -> Result<Ports, LoadError> {
@@ -74,11 +83,23 @@ impl Ports {
         self.dims.iter().flatten().any(|dim| dim.to_i64().is_err() && Some(dim) != batch.as_ref())
     }
 
-    /// The shapes of a request with `rows` rows, `free` in every other open dimension.
-    pub(super) fn shapes(&self, rows: usize, free: usize) -> Result<Vec<Vec<usize>>, String> {
+    /// The shapes of a request with `rows` rows. A first dimension that not all inputs have is 1: a batch that cannot be stacked.
+    pub(super) fn shapes(&self, rows: usize, open: Open) -> Result<Vec<Vec<usize>>, String> {
+        let leading: Vec<&TDim> = self.dims.iter().filter_map(|dims| dims.first()).collect();
+        let of_first: Vec<&TDim> = self.dims.iter().take(1).flatten().collect();
+        let has = |dims: &[&TDim], symbol: &Symbol| dims.iter().any(|dim| dim.symbols().contains(symbol));
         let mut values = SymbolValues::default();
         for symbol in self.dims.iter().flatten().flat_map(|dim| dim.symbols()) {
-            values.set(&symbol, if Some(&symbol) == self.batch.as_ref() { rows } else { free } as i64);
+            let size = if Some(&symbol) == self.batch.as_ref() {
+                rows
+            } else if has(&leading, &symbol) {
+                1
+            } else if has(&of_first, &symbol) {
+                open.first
+            } else {
+                open.others
+            };
+            values.set(&symbol, size as i64);
         }
         self.dims.iter().map(|dims| dims.iter().map(|dim| dim.eval(&values).to_usize().map_err(|e| e.to_string())).collect()).collect()
     }

@@ -291,13 +291,36 @@ fn sub_batches_on_threads_equal_the_whole() {
     }
 }
 
+/// Opens a dimension of a port, without a name.
+fn unnamed(port: &mut tract_onnx::pb::ValueInfoProto, axis: usize) {
+    let Some(tract_onnx::pb::type_proto::Value::TensorType(tensor)) = port.r#type.as_mut().unwrap().value.as_mut() else { panic!() };
+    tensor.shape.as_mut().unwrap().dim[axis].value = None;
+}
+
+/// As a voice detector has it: samples, and a state whose batch is not its first dimension and can only be 1.
+#[test]
+fn a_state_may_have_a_batch_of_one_alone() {
+    let mut graph = Graph::default()
+        .input("x", Float, &[-1, -1])
+        .input("s", Float, &[2, -1, 3])
+        .constant(ints("first", &[], &[0]))
+        .constant(ints("axis", &[1], &[0]))
+        .node_with("ReduceMean x -> m", vec![("axes", Attribute::Ints(vec![1]))])
+        .node("Gather s first -> t")
+        .node("Squeeze t axis -> u")
+        .node("Add m u -> y")
+        .output("y", Float, &[-1, 3]);
+    graph.0.input.iter_mut().for_each(|port| unnamed(port, 1));
+    let network = load(&graph.write());
+    let state = Tensor::from_f32("s", vec![2, 1, 3], &[1.0, 2.0, 3.0, 9.0, 9.0, 9.0]);
+    let samples = Tensor::from_f32("x", vec![1, 40], &[0.5; 40]);
+    close(&run_one(&network, vec![samples, state]), &[1.5, 2.5, 3.5], 1e-6);
+}
+
 #[test]
 fn open_dimensions_may_differ_from_request_to_request() {
     let mut graph = Graph::default().input("x", Float, &[-1, 7, 2]).node("Relu x -> y").output("y", Float, &[-1, 7, 2]);
-    for port in [&mut graph.0.input[0], &mut graph.0.output[0]] {
-        let Some(tract_onnx::pb::type_proto::Value::TensorType(tensor)) = port.r#type.as_mut().unwrap().value.as_mut() else { panic!() };
-        tensor.shape.as_mut().unwrap().dim[1].value = None;
-    }
+    [&mut graph.0.input[0], &mut graph.0.output[0]].into_iter().for_each(|port| unnamed(port, 1));
     let network = load(&graph.write());
     assert_eq!(network.inputs()[0].shape, [-1, -1, 2]);
     let mut random = Random(8);

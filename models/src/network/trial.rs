@@ -22,7 +22,7 @@ impl Network {
     /// Requests of one row each with seeded elements: floats from -1 to 1, bytes of any value, other integers 0 or 1 (which every
     /// vocabulary and mask has).
     pub(crate) fn seeded(&self, requests: usize, seed: u64) -> Result<Vec<Vec<Tensor>>, String> {
-        let shapes = self.ports.shapes(1, self.free)?;
+        let shapes = self.ports.shapes(1, self.open)?;
         let mut seeds = Seeds(seed);
         let mut request = || {
             let tensors = self.ports.inputs.iter().zip(&shapes);
