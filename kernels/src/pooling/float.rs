@@ -16,7 +16,7 @@ pub fn max_float(windows: &Windows, channels: usize, input: &[f32], rows: Range<
 
 /// [`max_float`] with a given instruction set.
 pub fn max_float_on(set: InstructionSet, windows: &Windows, channels: usize, input: &[f32], rows: Range<usize>, out: &mut [f32]) {
-    loops::run(set, Max { windows, channels, input, rows, out });
+    loops::run(set, Max(Pool { windows, channels, input, rows, out }));
 }
 
 /// The means in rows `rows` of the output, `output width x channels` each, counted over a batch of pictures one after the other: ONNX
@@ -39,10 +39,10 @@ pub fn average_float_on(
     rows: Range<usize>,
     out: &mut [f32],
 ) {
-    loops::run(set, Mean { windows, channels, input, count_padding, rows, out });
+    loops::run(set, Mean { pool: Pool { windows, channels, input, rows, out }, count_padding });
 }
 
-struct Max<'a> {
+struct Pool<'a> {
     windows: &'a Windows,
     channels: usize,
     input: &'a [f32],
@@ -50,10 +50,19 @@ struct Max<'a> {
     out: &'a mut [f32],
 }
 
+impl Pool<'_> {
+    #[inline(always)]
+    fn each(self, kernel: impl Fn(&[&[f32]], usize, &mut [f32])) {
+        each_window(self.windows, self.channels, self.input, self.rows, self.out, kernel);
+    }
+}
+
+struct Max<'a>(Pool<'a>);
+
 impl Loop for Max<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        each_window(self.windows, self.channels, self.input, self.rows, self.out, |taps, _, out| {
+        self.0.each(|taps, _, out| {
             out.fill(f32::NEG_INFINITY);
             for tap in taps {
                 for (out, &value) in out.iter_mut().zip(*tap) {
@@ -65,18 +74,14 @@ impl Loop for Max<'_> {
 }
 
 struct Mean<'a> {
-    windows: &'a Windows,
-    channels: usize,
-    input: &'a [f32],
+    pool: Pool<'a>,
     count_padding: bool,
-    rows: Range<usize>,
-    out: &'a mut [f32],
 }
 
 impl Loop for Mean<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        each_window(self.windows, self.channels, self.input, self.rows, self.out, |taps, padded_taps, out| {
+        self.pool.each(|taps, padded_taps, out| {
             out.fill(0.0);
             for tap in taps {
                 for (out, value) in out.iter_mut().zip(*tap) {

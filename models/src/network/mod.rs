@@ -145,6 +145,10 @@ impl Network {
         // The first that stacks; where none does, the first that runs.
         let mut unstacked = None;
         for (plans, open) in candidates.iter().flat_map(|plans| sizes.iter().map(move |open| (plans, *open))) {
+            if open.others == 1 && unstacked.is_some() {
+                // They are for graphs of which nothing ran.
+                continue;
+            }
             let mut network = Network {
                 outputs: plans.declare(&source.outputs),
                 ports: ports.clone(),

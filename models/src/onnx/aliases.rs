@@ -8,7 +8,10 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 /// Gives the takers of an Identity what it takes, and leaves out the node; one whose result the caller or a body sees stays.
 pub(super) fn resolve(graph: &mut GraphProto) {
     let view = View::new(graph);
-    let is_alias = |node: &NodeProto| node.op_type == "Identity" && node.input.len() == 1 && !view.is_kept(&node.output[0]);
+    let is_alias = |node: &NodeProto| match (node.input.as_slice(), node.output.as_slice()) {
+        ([input], [output]) => node.op_type == "Identity" && !input.is_empty() && !view.is_kept(output),
+        _ => false,
+    };
     let aliases: Vec<bool> = graph.node.iter().map(is_alias).collect();
     let named: HashMap<String, String> = (graph.node.iter().zip(&aliases))
         .filter(|(_, alias)| **alias)

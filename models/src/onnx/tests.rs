@@ -66,6 +66,14 @@ fn a_flipped_byte_never_takes_the_process_down() {
 }
 
 #[test]
+fn nodes_without_results_are_no_harm() {
+    for node in ["Identity x ->", "Identity ->", "Identity -> z", "Constant ->"] {
+        // Refused or served, but told: no panic.
+        _ = Network::load(&valid().node(node).write().path);
+    }
+}
+
+#[test]
 fn a_graph_in_a_circle_is_refused() {
     let graph = Graph::default().input("x", Float, &[-1, 2]).node("Add x b -> a").node("Relu a -> b").output("b", Float, &[-1, 2]);
     refused_with(graph, "circle");

@@ -185,6 +185,10 @@ fn a_product_takes_its_bias_and_its_relu_in() {
     let graph = graph.node_with("Gemm x w b -> a", transposed).node("Relu a -> y");
     assert_eq!(operators(&graph), ["FloatLinear"]);
     answers_alike(&graph, &[10]);
+    // As many values as outputs, but one for each row: not a bias of ours.
+    let rows = Graph::default().input("x", DataType::Float, &[2, 10]).output("y", DataType::Float, &[2, 2]);
+    let rows = rows.constant(floats("w", &[10, 2], &random.floats(20))).constant(floats("b", &[2, 1], &random.floats(2)));
+    assert_eq!(operators(&rows.node("Gemm x w b -> y")), ["Gemm"]);
 }
 
 #[test]

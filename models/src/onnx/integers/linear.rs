@@ -61,11 +61,15 @@ impl Product {
             (columns, (0..columns).flat_map(|column| given.iter().skip(column).step_by(columns).copied()).collect())
         };
         let bias = match bias {
-            Some(name) => match to_floats(view.constant(name)?)? {
-                one if one.len() == 1 => vec![one[0]; outputs],
-                bias if bias.len() == outputs => bias,
-                _ => return None,
-            },
+            Some(name) => {
+                let constant = view.constant(name)?;
+                match to_floats(constant)? {
+                    one if one.len() == 1 => vec![one[0]; outputs],
+                    // Not one for each row.
+                    bias if bias.len() == outputs && constant.dims.last() == Some(&(outputs as i64)) => bias,
+                    _ => return None,
+                }
+            }
             None => Vec::new(),
         };
         Some(Product { weights, outputs, bias })

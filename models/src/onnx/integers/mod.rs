@@ -1,5 +1,6 @@
 //! The front end: whatever form a file is quantized in, it is brought to one small family of operators on `i8`, channels last, before tract
-//! reads it; and what is left in floats, or was never quantized, to operators of ours on `f32` where they are faster. Passes over the ONNX graph, each with one subject; none runs anything.
+//! reads it; and what is left in floats, or was never quantized, to operators of ours on `f32` where they are faster. Passes over the
+//! ONNX graph, each with one subject; none runs anything.
 //!
 //! 1. [`blocks`]: MatMulNBits becomes one operator with its bias.
 //! 2. [`qoperator`]: QLinear operators become the float operators that they stand for, between DequantizeLinear and QuantizeLinear.

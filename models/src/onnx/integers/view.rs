@@ -57,8 +57,10 @@ impl<'a> View<'a> {
             node.output.iter().for_each(|name| _ = view.makers.insert(name, index));
             node.input.iter().filter(|name| !name.is_empty()).for_each(|name| view.takers.entry(name).or_default().push(index));
             bodies(node).for_each(|body| keep_body(body, &mut view.kept));
-            if let ("Constant", Some(value)) = (node.op_type.as_str(), node.get("value").and_then(|a| a.t.as_ref())) {
-                view.constants.insert(&node.output[0], value);
+            if let ("Constant", Some(value), Some(name)) =
+                (node.op_type.as_str(), node.get("value").and_then(|a| a.t.as_ref()), node.output.first())
+            {
+                view.constants.insert(name, value);
             }
         }
         view
