@@ -9,7 +9,7 @@ use hearth_kernels::linear::{Float, Requantize};
 use hearth_kernels::pointwise::{
     Activation, LayerNorm, Lookup, Product, Sum, activate_on, add_on, layer_normalise_on, multiply_on, softmax_columns_on, softmax_on,
 };
-use hearth_kernels::pooling::{Average, average_on, max_on};
+use hearth_kernels::pooling::{Average, PictureAverage, average_on, average_pictures_on, max_on};
 use hearth_kernels::quant::{Grid, Target, dequantize_on, extent_on, fake_quantize_on, quantize_on};
 use hearth_kernels::{InstructionSet, Pool, Windows, sound};
 use shared::shortest;
@@ -120,13 +120,17 @@ fn main() {
         multiply_on(set, black_box(&a[..length]), black_box(&b), &product, black_box(&mut out[..length]));
     });
 
-    let (pool, whole) = (Windows::new([48, 48], [3, 3], [2, 2], [1, 1], [1; 4]), Windows::new([7, 7], [7, 7], [1, 1], [1, 1], [0; 4]));
+    let pool = Windows::new([48, 48], [3, 3], [2, 2], [1, 1], [1; 4]);
     compare("max pool 3 x 3 / 2 on 48 x 48 x 64, result", 24 * 24 * 64, |set| {
         max_on(set, &pool, 64, black_box(&a[..48 * 48 * 64]), 0..24, black_box(&mut out[..24 * 24 * 64]));
     });
-    let average = Average { zero_point: 3, multiplier: 0.9, count_padding: false, target: Target::new(2) };
-    compare("average pool 7 x 7 x 1280, value", 7 * 7 * 1280, |set| {
-        average_on(set, &whole, 1280, black_box(&a[..7 * 7 * 1280]), &average, 0..1, black_box(&mut out[..1280]));
+    let average = Average::new(3, [0.1, 0.11], false, Target::new(2), true);
+    compare("average pool 3 x 3 / 2 on 48 x 48 x 64, result", 24 * 24 * 64, |set| {
+        average_on(set, &pool, 64, black_box(&a[..48 * 48 * 64]), &average, 0..24, black_box(&mut out[..24 * 24 * 64]));
+    });
+    let average = PictureAverage { zero_point: 3, multiplier: 0.9, target: Target::new(2) };
+    compare("average of 7 x 7 x 1280, value", 7 * 7 * 1280, |set| {
+        average_pictures_on(set, 1280, black_box(&a[..7 * 7 * 1280]), &average, black_box(&mut out[..1280]));
     });
 
     let source: Vec<f32> = pixels.iter().map(|&pixel| f32::from(pixel) * 0.05 - 4.0).collect();

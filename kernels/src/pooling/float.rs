@@ -52,7 +52,7 @@ struct Pool<'a> {
 
 impl Pool<'_> {
     #[inline(always)]
-    fn each(self, kernel: impl Fn(&[&[f32]], usize, &mut [f32])) {
+    fn each(self, kernel: impl FnMut(&[&[f32]], usize, &mut [f32])) {
         each_window(self.windows, self.channels, self.input, self.rows, self.out, kernel);
     }
 }

@@ -1,6 +1,7 @@
 //! Pools of `i8` and `f32`, channels last: the largest or the mean value of each window, channel by channel. Not the thread pool, which is
 //! [`Pool`](crate::Pool).
 
+mod average;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod float;
@@ -8,6 +9,7 @@ mod float;
 mod neon;
 mod scalar;
 
+pub use average::{Average, average, average_on};
 pub use float::{average_float, average_float_on, max_float, max_float_on};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -19,16 +21,14 @@ use std::ops::Range;
 /// Channels that are computed at once.
 const LANES: usize = 16;
 
-/// How the values of a window become their mean: `sum(value - zero_point) * (multiplier / count)` in `f32`, the sum exact, and
-/// then made an `i8` as `target` says.
+/// How the values of a whole picture become their mean: `sum(value - zero_point) * (multiplier / count)` in `f32`, the sum exact, and
+/// then made an `i8` as `target` says: onnxruntime's QLinearGlobalAveragePool.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Average {
+pub struct PictureAverage {
     /// The integer that stands for 0 in the input.
     pub zero_point: i8,
     /// Scale of the input over that of the result. Finite.
     pub multiplier: f32,
-    /// Whether padding counts, as zeros (ONNX `count_include_pad`).
-    pub count_padding: bool,
     /// What the mean becomes.
     pub target: Target,
 }
@@ -56,45 +56,47 @@ pub fn max_on(set: InstructionSet, windows: &Windows, channels: usize, input: &[
     });
 }
 
-/// The means in rows `rows` of the output, `output width x channels` each, counted over a batch of pictures
-/// one after the other: `com.microsoft` QLinearAveragePool and, with a window as large as the input, QLinearGlobalAveragePool.
+/// The means of whole pictures, `pixels x channels` each, one after the other; `channels` results each: `com.microsoft`
+/// QLinearGlobalAveragePool.
 ///
 /// # Panics
-/// If a length does not fit the windows.
-pub fn average(windows: &Windows, channels: usize, input: &[i8], average: &Average, rows: Range<usize>, out: &mut [i8]) {
-    average_on(InstructionSet::best(), windows, channels, input, average, rows, out);
+/// If the input is not as many pictures, of a pixel or more, as the results are.
+pub fn average_pictures(channels: usize, input: &[i8], average: &PictureAverage, out: &mut [i8]) {
+    average_pictures_on(InstructionSet::best(), channels, input, average, out);
 }
 
-/// [`average`] with a given instruction set.
-pub fn average_on(
-    set: InstructionSet,
-    windows: &Windows,
-    channels: usize,
-    input: &[i8],
-    average: &Average,
-    rows: Range<usize>,
-    out: &mut [i8],
-) {
-    each_window(windows, channels, input, rows, out, |taps, padded_taps, out| {
-        let count = if average.count_padding { padded_taps } else { taps.len() };
-        let mean = Mean {
-            offset: -(taps.len() as i32) * i32::from(average.zero_point),
-            multiplier: average.multiplier / count.max(1) as f32,
-            target: average.target,
-        };
+/// [`average_pictures`] with a given instruction set.
+pub fn average_pictures_on(set: InstructionSet, channels: usize, input: &[i8], average: &PictureAverage, out: &mut [i8]) {
+    if out.is_empty() {
+        return;
+    }
+    assert!(
+        out.len().is_multiple_of(channels) && !input.is_empty() && input.len().is_multiple_of(out.len()),
+        "pooling: {} values are not pictures of {channels} channels for {} means",
+        input.len(),
+        out.len()
+    );
+    let pixels = input.len() / out.len();
+    let mean = Mean {
+        offset: -(pixels as i32) * i32::from(average.zero_point),
+        multiplier: average.multiplier / pixels as f32,
+        target: average.target,
+    };
+    for (picture, out) in input.chunks_exact(pixels * channels).zip(out.chunks_exact_mut(channels)) {
+        let taps: Vec<&[i8]> = picture.chunks_exact(channels).collect();
         match set.0 {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: a `Kind::Neon` exists only where NEON was detected.
-            Kind::Neon(_) if channels >= LANES => unsafe { neon::mean(taps, &mean, out) },
+            Kind::Neon(_) if channels >= LANES => unsafe { neon::mean(&taps, &mean, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected.
-            Kind::Avx2(_) if channels >= LANES => unsafe { avx2::mean(taps, &mean, out) },
-            _ => scalar::mean(taps, &mean, out),
+            Kind::Avx2(_) if channels >= LANES => unsafe { avx2::mean(&taps, &mean, out) },
+            _ => scalar::mean(&taps, &mean, out),
         }
-    });
+    }
 }
 
-/// What becomes of the sum of a window's values: `(sum + offset) * multiplier`.
+/// What becomes of the sum of a picture's values: `(sum + offset) * multiplier`.
 struct Mean {
     offset: i32,
     multiplier: f32,
@@ -109,7 +111,7 @@ fn each_window<T>(
     input: &[T],
     rows: Range<usize>,
     out: &mut [T],
-    kernel: impl Fn(&[&[T]], usize, &mut [T]),
+    mut kernel: impl FnMut(&[&[T]], usize, &mut [T]),
 ) {
     let ([height, width], [out_height, out_width]) = (windows.input, windows.output);
     windows.check("pooling", channels, input.len(), &rows, out.len());

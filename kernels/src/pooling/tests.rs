@@ -69,18 +69,44 @@ proptest! {
 
     #[test]
     fn every_instruction_set_finds_the_mean(
-        (windows, channels, input) in cases(), zero_points in [byte(), byte()], multiplier in prop_oneof![1e-2f32..10.0, Just(1.0)],
-        count_padding: bool, bounds in prop_oneof![Just((-128, 127)), Just((-3, 100))],
+        (windows, channels, input) in cases(), zero_points in [byte(), byte()],
+        scales in prop_oneof![[1e-2f32..1.0, 1e-2f32..1.0], (1e-2f32..1.0).prop_map(|scale| [scale; 2])],
+        count_padding: bool, unsigned: bool, bounds in prop_oneof![Just((-128, 127)), Just((-3, 100))],
     ) {
         let target = Target { zero_point: zero_points[1], low: bounds.0, high: bounds.1 };
-        let parameters = Average { zero_point: zero_points[0], multiplier, count_padding, target };
+        let parameters = Average::new(zero_points[0], scales, count_padding, target, unsigned);
+        let offset = if unsigned { 128.0 } else { 0.0 };
         for set in InstructionSet::available() {
             let out = banded(&windows, channels, &input, |rows, out| average_on(set, &windows, channels, &input, &parameters, rows, out));
             for (at, &found) in out.iter().enumerate() {
                 let (values, padded) = window(&windows, channels, &input, at);
-                let sum: i32 = values.iter().map(|&value| i32::from(value) - i32::from(zero_points[0])).sum();
+                let sum = values.iter().fold(0.0, |sum, &value| sum + (f32::from(value) - f32::from(zero_points[0])) * scales[0]);
                 let count = if count_padding { padded } else { values.len() };
-                let mean = (sum as f32 * (multiplier / count.max(1) as f32)).round_ties_even() + f32::from(target.zero_point);
+                let mean = sum / count.max(1) as f32 / scales[1] + (f32::from(target.zero_point) + offset);
+                let mean = mean.round_ties_even() - offset;
+                prop_assert_eq!(found, mean.clamp(target.low.into(), target.high.into()) as i8, "{}", set);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_mean_of_a_picture(
+        (channels, pixels, input) in (1usize..49, 1usize..12, 1usize..3).prop_flat_map(|(channels, pixels, pictures)| {
+            (Just(channels), Just(pixels), vec(byte(), pictures * pixels * channels))
+        }),
+        zero_points in [byte(), byte()], multiplier in prop_oneof![1e-2f32..10.0, Just(1.0)],
+        bounds in prop_oneof![Just((-128, 127)), Just((-3, 100))],
+    ) {
+        let target = Target { zero_point: zero_points[1], low: bounds.0, high: bounds.1 };
+        let parameters = PictureAverage { zero_point: zero_points[0], multiplier, target };
+        for set in InstructionSet::available() {
+            let mut out = vec![0; input.len() / pixels];
+            average_pictures_on(set, channels, &input, &parameters, &mut out);
+            for (at, &found) in out.iter().enumerate() {
+                let (picture, channel) = (at / channels, at % channels);
+                let values = (0..pixels).map(|pixel| input[(picture * pixels + pixel) * channels + channel]);
+                let sum: i32 = values.map(|value| i32::from(value) - i32::from(zero_points[0])).sum();
+                let mean = (sum as f32 * (multiplier / pixels as f32)).round_ties_even() + f32::from(target.zero_point);
                 prop_assert_eq!(found, mean.clamp(target.low.into(), target.high.into()) as i8, "{}", set);
             }
         }
@@ -109,12 +135,11 @@ proptest! {
 #[test]
 fn the_mean_of_a_large_picture_does_not_overflow() {
     for (value, expected) in [(-128, -100), (127, 99)] {
-        let windows = Windows::new([40, 40], [40, 40], [1, 1], [1, 1], [0; 4]);
         let input = vec![value; 40 * 40 * 17];
-        let parameters = Average { zero_point: 0, multiplier: 100.0 / 128.0, count_padding: false, target: Target::new(0) };
+        let parameters = PictureAverage { zero_point: 0, multiplier: 100.0 / 128.0, target: Target::new(0) };
         for set in InstructionSet::available() {
             let mut out = [0; 17];
-            average_on(set, &windows, 17, &input, &parameters, 0..1, &mut out);
+            average_pictures_on(set, 17, &input, &parameters, &mut out);
             assert_eq!(out, [expected; 17], "{set}");
         }
     }

@@ -3,7 +3,7 @@
 use super::{Compute, byte, pair, picture, sizes};
 use crate::onnx::integers::nodes::Attributes as _;
 use hearth_kernels::Windows;
-use hearth_kernels::pooling::{self, Average};
+use hearth_kernels::pooling::{self, Average, PictureAverage};
 use hearth_kernels::quant::Target;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -145,12 +145,13 @@ impl Averaged {
         }
     }
 
-    fn windows(&self, [height, width]: [usize; 2]) -> TractResult<Windows> {
+    /// None: the mean of the whole picture, which has pixels.
+    fn windows(&self, [height, width]: [usize; 2]) -> TractResult<Option<Windows>> {
         match &self.0 {
-            Some(sliding) => sliding.windows([height, width]),
+            Some(sliding) => sliding.windows([height, width]).map(Some),
             None => {
                 ensure!(height > 0 && width > 0, "the mean of an empty picture");
-                Ok(Windows::new([height, width], [height, width], [1; 2], [1; 2], [0; 4]))
+                Ok(None)
             }
         }
     }
@@ -160,20 +161,21 @@ impl Averaged {
 #[derive(Debug)]
 pub(super) struct AveragePool {
     windows: Averaged,
-    average: Average,
+    of_windows: Average,
+    of_pictures: PictureAverage,
 }
 
 impl AveragePool {
     pub(super) fn new(node: &NodeProto) -> TractResult<AveragePool> {
-        let multiplier = node.get("multipliers").and_then(|a| a.floats.first()).copied().context("AveragePool without a multiplier")?;
+        let scales =
+            node.get("scales").and_then(|a| <[f32; 2]>::try_from(a.floats.clone()).ok()).context("AveragePool without two scales")?;
+        let zero_point = byte(node, "input_zero_point")?;
+        let target = Target { zero_point: byte(node, "zero_point")?, low: byte(node, "low")?, high: byte(node, "high")? };
+        let unsigned = node.int("unsigned").unwrap_or(0) != 0;
         Ok(AveragePool {
             windows: Averaged::new(node)?,
-            average: Average {
-                zero_point: byte(node, "input_zero_point")?,
-                multiplier,
-                count_padding: counts_padding(node),
-                target: Target { zero_point: byte(node, "zero_point")?, low: byte(node, "low")?, high: byte(node, "high")? },
-            },
+            of_windows: Average::new(zero_point, scales, counts_padding(node), target, unsigned),
+            of_pictures: PictureAverage { zero_point, multiplier: scales[0] / scales[1], target },
         })
     }
 }
@@ -193,10 +195,12 @@ impl Compute for AveragePool {
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let [batch, height, width, channels] = picture(inputs[0].shape(), 1)?;
-        let windows = self.windows.windows([height, width])?;
         let mut plain = output.try_as_plain_ram_mut()?;
-        let x = inputs[0].try_as_plain_ram()?.as_slice::<i8>()?;
-        pooling::average(&windows, channels, x, &self.average, 0..batch * windows.output()[0], plain.as_slice_mut()?);
+        let (x, out) = (inputs[0].try_as_plain_ram()?.as_slice::<i8>()?, plain.as_slice_mut()?);
+        match self.windows.windows([height, width])? {
+            Some(windows) => pooling::average(&windows, channels, x, &self.of_windows, 0..batch * windows.output()[0], out),
+            None => pooling::average_pictures(channels, x, &self.of_pictures, out),
+        }
         Ok(())
     }
 }
@@ -226,7 +230,8 @@ impl Compute for FloatAveragePool {
 
     fn run(&self, inputs: &[&Tensor], output: &mut Tensor) -> TractResult<()> {
         let [batch, height, width, channels] = picture(inputs[0].shape(), 1)?;
-        let windows = self.windows.windows([height, width])?;
+        let whole = || Windows::new([height, width], [height, width], [1; 2], [1; 2], [0; 4]);
+        let windows = self.windows.windows([height, width])?.unwrap_or_else(whole);
         let (x, mut plain) = (inputs[0].try_as_plain_ram()?, output.try_as_plain_ram_mut()?);
         let rows = 0..batch * windows.output()[0];
         pooling::average_float(&windows, channels, x.as_slice()?, self.count_padding, rows, plain.as_slice_mut()?);

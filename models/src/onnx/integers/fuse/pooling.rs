@@ -23,7 +23,8 @@ impl<'a> Fuser<'a> {
         let end = self.end(&old.output[0])?;
         let mut new = onto(&end, "hearth.AveragePool", &[x.integers])
             .with_int("input_zero_point", x.zero_point.into())
-            .with_floats("multipliers", &[x.scale / end.target.scale]);
+            .with_floats("scales", &[x.scale, end.target.scale])
+            .with_int("unsigned", (x.unsigned && end.target.unsigned).into());
         if !whole {
             new = pooling_as(old, new)?.with_int("count_include_pad", old.int("count_include_pad").unwrap_or(0));
         }
