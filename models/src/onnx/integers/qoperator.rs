@@ -6,9 +6,6 @@ use super::view::View;
 use std::mem;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-/// An attribute of a float operator that stands for one on integers.
-pub(super) const OF_INTEGERS: &str = "of_integers";
-
 /// How the inputs of a QLinear operator are laid out; each operand is followed by its scale and zero point.
 struct Form {
     /// What it stands for.
@@ -99,7 +96,7 @@ fn expand_node(view: &View<'_>, old: &NodeProto, form: &Form) -> Option<(Vec<Nod
     let mut float = node(form.operator, &operands, &[&real]);
     float.name.clone_from(&old.name);
     float.attribute = old.attribute.iter().filter(|a| !matches!(a.name.as_str(), "channels_last" | "opset")).cloned().collect();
-    nodes.push(float.with_int(OF_INTEGERS, 1));
+    nodes.push(float);
     if quantized {
         nodes.push(node("QuantizeLinear", &[&real, input(form.result), input(form.result + 1)], &[result]));
     }

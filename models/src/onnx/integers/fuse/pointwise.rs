@@ -2,7 +2,6 @@
 //! operators, is one table; a sum or product of two is one operator.
 
 use super::super::nodes::{Attributes as _, bytes};
-use super::super::qoperator::OF_INTEGERS;
 use super::super::view::View;
 use super::{Fuser, Table, bounds, onto};
 use hearth_kernels::pointwise::{self, Lookup};
@@ -60,7 +59,7 @@ impl<'a> Fuser<'a> {
 
     /// QLinearAdd of a constant rounds as it does for tensors: `erf(x) + 1` lies half way between two integers everywhere.
     fn sum_with_constant(&self, name: &str, scale: f32, zero_point: i8) -> Option<Table> {
-        let (_, add) = self.view.maker(name).filter(|(_, maker)| maker.op_type == "Add" && maker.get(OF_INTEGERS).is_some())?;
+        let (_, add) = self.view.maker(name).filter(|(_, maker)| maker.op_type == "Add")?;
         let operands = [self.view.dequantized(add.input.first()?)?, self.view.dequantized(add.input.get(1)?)?];
         let constants = operands.map(|operand| self.view.constant(operand.integers).filter(|constant| constant.raw_data.len() == 1));
         let (x, constant, value) = match constants {
