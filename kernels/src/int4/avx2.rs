@@ -47,8 +47,8 @@ impl Direct for Avx2 {
                     // A weight is 8 more than it stands for, see `Bytes`.
                     let mut zero_points = _mm256_set1_epi32(8);
                     if !blocks.zero_points.is_empty() {
-                        let bytes = _mm_loadl_epi64(blocks.zero_points.as_ptr().add(at).cast());
-                        zero_points = _mm256_add_epi32(zero_points, _mm256_cvtepi8_epi32(bytes));
+                        let words = _mm_loadu_si128(blocks.zero_points.as_ptr().add(at).cast());
+                        zero_points = _mm256_add_epi32(zero_points, _mm256_cvtepi16_epi32(words));
                     }
                     for row in 0..R {
                         let (row_sum, row_scale) = blocks.rows.sum_and_scale(index * blocks.rows.count() + first + row);

@@ -17,7 +17,7 @@ pub(super) struct Blocks<'a> {
     /// For each block and output.
     pub(super) scales: &'a [f32],
     /// As the scales, or empty.
-    pub(super) zero_points: &'a [i8],
+    pub(super) zero_points: &'a [i16],
     /// Values that share a scale.
     pub(super) block: usize,
     pub(super) rows: &'a QuantizedRows,
@@ -50,7 +50,8 @@ impl<'a> Blocks<'a> {
     #[inline(always)]
     pub(super) fn values<const R: usize>(&self, first: usize) -> [*const i8; R] {
         let depth = self.count() * self.block;
-        array::from_fn(|row| self.rows.values()[(first + row) * depth..].as_ptr())
+        let rows = &self.rows.values()[first * depth..(first + R) * depth];
+        array::from_fn(|row| rows.as_ptr().wrapping_add(row * depth))
     }
 }
 

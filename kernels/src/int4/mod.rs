@@ -41,8 +41,8 @@ pub struct Weights {
     extreme: bool,
     /// For each panel, each block and each output of the panel, as what follows.
     scales: Vec<f32>,
-    /// Empty if all are 0.
-    zero_points: Vec<i8>,
+    /// Empty if all are 0. Of 16 bits, which the loops widen in one step.
+    zero_points: Vec<i16>,
     sums: Vec<i16>,
 }
 
@@ -110,7 +110,7 @@ impl Weights {
             .collect();
         let zero_point = |output: usize, block: usize| match zero_points {
             [] => 0,
-            zero_points => unpack(&zero_points[output * zero_row..], block) as i8,
+            zero_points => unpack(&zero_points[output * zero_row..], block),
         };
         let columns = with_kernel(set, Columns);
         // One for each panel, block and output of the panel, those beyond the last output 0.
@@ -125,8 +125,8 @@ impl Weights {
             plain[(output * blocks + index) * block..][..block].iter().map(|&weight| i32::from(weight)).sum::<i32>()
         };
         let sums = arrange(&|output, block| sum(output, block) as f32).into_iter().map(|sum| sum as i16).collect();
-        let mut zero_points: Vec<i8> =
-            arrange(&|output, block| zero_point(output, block).into()).into_iter().map(|zero| zero as i8).collect();
+        let mut zero_points: Vec<i16> =
+            arrange(&|output, block| zero_point(output, block).into()).into_iter().map(|zero| zero as i16).collect();
         if zero_points.iter().all(|&zero_point| zero_point == 0) {
             zero_points = Vec::new();
         }
@@ -167,7 +167,7 @@ impl Weights {
             Bytes::Four(bytes) => bytes.len(),
             Bytes::Eight(bytes) => bytes.len(),
         };
-        weights + self.limits.len() + 4 * self.scales.len() + self.zero_points.len() + 2 * self.sums.len()
+        weights + self.limits.len() + 4 * self.scales.len() + 2 * (self.zero_points.len() + self.sums.len())
     }
 }
 
@@ -183,7 +183,7 @@ impl Visit for Columns {
 }
 
 /// `out[row][output] = bias + sum over the blocks of (exact sum of the block) * (row's scale * weights' scale)`, added to the bias
-/// in order, each operation rounded to `f32`. `bias` is empty or one an output; `out` as in [`linear::multiply`].
+/// in order, each operation rounded to `f32`, but that the addition is fused with its product on 64-bit ARM. `bias` is empty or one an output; `out` as in [`linear::multiply`].
 ///
 /// # Panics
 /// If the rows have another depth or block than the weights, if `rows` leaves them, if `outputs` does not start at a multiple of
@@ -319,8 +319,8 @@ impl Product<'_> {
             let at = (panel * blocks + index) * K::COLUMNS;
             let mut zero_points = [0; PANEL];
             let zero_points = match self.weights.zero_points.get(at..at + K::COLUMNS) {
-                Some(bytes) => {
-                    zero_points.iter_mut().zip(bytes).for_each(|(wide, &byte)| *wide = byte.into());
+                Some(words) => {
+                    zero_points.iter_mut().zip(words).for_each(|(wide, &word)| *wide = word.into());
                     &zero_points[..K::COLUMNS]
                 }
                 None => &[],

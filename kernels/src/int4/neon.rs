@@ -12,82 +12,119 @@ pub(super) struct Neon;
 pub(super) struct Dot;
 pub(super) struct Matrix;
 
+/// Calls a tile with the number of values that share a scale, where that is 16 or 32, known when compiled: such short loops take as
+/// long to begin and end as they run. 0 stands for any more.
+macro_rules! by_block {
+    ($tile:ident, $blocks:ident, $first:ident, $totals:ident, $stride:ident) => {
+        match $blocks.block {
+            16 => $tile::<FOUR, R, 16>($blocks, $first, $totals, $stride),
+            32 => $tile::<FOUR, R, 32>($blocks, $first, $totals, $stride),
+            _ => $tile::<FOUR, R, 0>($blocks, $first, $totals, $stride),
+        }
+    };
+}
+
 impl Direct for Neon {
     #[target_feature(enable = "neon")]
     unsafe fn tile<const FOUR: bool, const R: usize>(blocks: &Blocks<'_>, first: usize, totals: *mut f32, stride: usize) {
-        // SAFETY: by the contract: what is read below is blocks of rows and weights, one after the other.
-        unsafe {
-            let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
-            let mut sum: [[float32x4_t; 1]; R] = load(totals, stride);
-            for _ in 0..blocks.count() {
-                let mut sums: [[int32x4_t; 1]; R] = scales.start::<FOUR, R, 1>();
-                if FOUR {
-                    let mut left = blocks.block;
-                    while left >= 32 {
-                        let weights = [unpack::<true, 4>(&mut weight), unpack::<true, 4>(&mut weight)];
-                        for (sums, value) in sums.iter_mut().zip(&mut value) {
-                            let values = [next(value), next(value)];
-                            let products = array::from_fn(|output| {
-                                let first = vmlal_high_s8(low_products(values[0], weights[0][output]), values[0], weights[0][output]);
-                                let both = vmlal_s8(first, vget_low_s8(values[1]), vget_low_s8(weights[1][output]));
-                                vmlal_high_s8(both, values[1], weights[1][output])
-                            });
-                            sums[0] = add_short(sums[0], products);
+        // SAFETY: by the contract.
+        unsafe { by_block!(neon_tile, blocks, first, totals, stride) }
+    }
+}
+
+/// # Safety
+/// As [`Direct::tile`]; `BLOCK` is as [`by_block`] says.
+#[target_feature(enable = "neon")]
+unsafe fn neon_tile<const FOUR: bool, const R: usize, const BLOCK: usize>(
+    blocks: &Blocks<'_>,
+    first: usize,
+    totals: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: by the contract: what is read below is blocks of rows and weights, one after the other.
+    unsafe {
+        let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
+        let mut sum: [[float32x4_t; 1]; R] = load(totals, stride);
+        let block = if BLOCK == 0 { blocks.block } else { BLOCK };
+        for _ in 0..blocks.count() {
+            let mut sums: [[int32x4_t; 1]; R] = scales.start::<FOUR, R, 1>();
+            if !FOUR {
+                let mut partial = [[vdupq_n_s32(0); 4]; R];
+                for _ in 0..block / 16 {
+                    let weights: [int8x16_t; 4] = unpack::<false, 4>(&mut weight);
+                    for (partial, value) in partial.iter_mut().zip(&mut value) {
+                        let values = next(value);
+                        for (partial, &weights) in partial.iter_mut().zip(&weights) {
+                            // Values are at least -127, so two products fit 16 bits.
+                            *partial = vpadalq_s16(*partial, vmlal_high_s8(low_products(values, weights), values, weights));
                         }
-                        left -= 32;
-                    }
-                    if left > 0 {
-                        let weights: [int8x16_t; 4] = unpack::<true, 4>(&mut weight);
-                        for (sums, value) in sums.iter_mut().zip(&mut value) {
-                            let values = next(value);
-                            let products =
-                                array::from_fn(|output| vmlal_high_s8(low_products(values, weights[output]), values, weights[output]));
-                            sums[0] = add_short(sums[0], products);
-                        }
-                    }
-                } else {
-                    let mut partial = [[vdupq_n_s32(0); 4]; R];
-                    for _ in 0..blocks.block / 16 {
-                        let weights: [int8x16_t; 4] = unpack::<false, 4>(&mut weight);
-                        for (partial, value) in partial.iter_mut().zip(&mut value) {
-                            let values = next(value);
-                            for (partial, &weights) in partial.iter_mut().zip(&weights) {
-                                // Values are at least -127, so two products fit 16 bits.
-                                *partial = vpadalq_s16(*partial, vmlal_high_s8(low_products(values, weights), values, weights));
-                            }
-                        }
-                    }
-                    for (sums, [a, b, c, d]) in sums.iter_mut().zip(partial) {
-                        sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
                     }
                 }
-                scales.add::<R, 1>(&mut sum, sums);
+                for (sums, [a, b, c, d]) in sums.iter_mut().zip(partial) {
+                    sums[0] = vaddq_s32(sums[0], vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)));
+                }
+            } else if BLOCK == 16 {
+                let weights: [int8x16_t; 4] = unpack::<true, 4>(&mut weight);
+                for (sums, value) in sums.iter_mut().zip(&mut value) {
+                    let values = next(value);
+                    let products = array::from_fn(|output| vmlal_high_s8(low_products(values, weights[output]), values, weights[output]));
+                    sums[0] = add_short(sums[0], products);
+                }
+            } else {
+                for _ in 0..block / 32 {
+                    let weights = [unpack::<true, 4>(&mut weight), unpack::<true, 4>(&mut weight)];
+                    for (sums, value) in sums.iter_mut().zip(&mut value) {
+                        let values = [next(value), next(value)];
+                        let products = array::from_fn(|output| {
+                            let first = vmlal_high_s8(low_products(values[0], weights[0][output]), values[0], weights[0][output]);
+                            let both = vmlal_s8(first, vget_low_s8(values[1]), vget_low_s8(weights[1][output]));
+                            vmlal_high_s8(both, values[1], weights[1][output])
+                        });
+                        sums[0] = add_short(sums[0], products);
+                    }
+                }
             }
-            store(sum, totals, stride);
+            scales.add::<R, 1>(&mut sum, sums);
         }
+        store(sum, totals, stride);
     }
 }
 
 impl Direct for Dot {
     #[target_feature(enable = "neon,dotprod")]
     unsafe fn tile<const FOUR: bool, const R: usize>(blocks: &Blocks<'_>, first: usize, totals: *mut f32, stride: usize) {
-        // SAFETY: as above.
-        unsafe {
-            let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
-            let mut sum: [[float32x4_t; 2]; R] = load(totals, stride);
-            for _ in 0..blocks.count() {
-                let mut sums: [[int32x4_t; 2]; R] = scales.start::<FOUR, R, 2>();
-                for _ in 0..blocks.block / 32 {
+        // SAFETY: by the contract.
+        unsafe { by_block!(dot_tile, blocks, first, totals, stride) }
+    }
+}
+
+/// # Safety
+/// As [`Direct::tile`]; `BLOCK` is as [`by_block`] says.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot_tile<const FOUR: bool, const R: usize, const BLOCK: usize>(
+    blocks: &Blocks<'_>,
+    first: usize,
+    totals: *mut f32,
+    stride: usize,
+) {
+    // SAFETY: as above.
+    unsafe {
+        let (mut value, mut weight, mut scales) = (blocks.values::<R>(first), blocks.weights, Scales::of(blocks, first));
+        let mut sum: [[float32x4_t; 2]; R] = load(totals, stride);
+        let block = if BLOCK == 0 { blocks.block } else { BLOCK };
+        for _ in 0..blocks.count() {
+            let mut sums: [[int32x4_t; 2]; R] = scales.start::<FOUR, R, 2>();
+            if BLOCK == 16 {
+                dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
+            } else {
+                for _ in 0..block / 32 {
                     dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
                     dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
                 }
-                if blocks.block == 16 {
-                    dot_step::<FOUR, R>(&mut sums, &mut value, &mut weight);
-                }
-                scales.add::<R, 2>(&mut sum, sums);
             }
-            store(sum, totals, stride);
+            scales.add::<R, 2>(&mut sum, sums);
         }
+        store(sum, totals, stride);
     }
 }
 
@@ -239,7 +276,7 @@ unsafe fn store<const R: usize, const N: usize>(sums: [[float32x4_t; N]; R], tot
 struct Scales<'a> {
     weights: *const f32,
     /// Null if all are 0.
-    zero_points: *const i8,
+    zero_points: *const i16,
     rows: &'a QuantizedRows,
     /// Of the first row.
     at: usize,
@@ -265,8 +302,7 @@ impl Scales<'_> {
         unsafe {
             if !self.zero_points.is_null() {
                 for zero_points in &mut zero_points {
-                    let bytes = vcreate_s8(self.zero_points.cast::<u32>().read_unaligned().into());
-                    *zero_points = vsubw_s16(*zero_points, vget_low_s16(vmovl_s8(bytes)));
+                    *zero_points = vsubw_s16(*zero_points, vld1_s16(self.zero_points));
                     self.zero_points = self.zero_points.add(4);
                 }
             } else if !FOUR {
@@ -310,7 +346,7 @@ impl Scales<'_> {
             };
             for ((totals, sums), scales) in totals.iter_mut().zip(sums).zip(scales) {
                 for ((total, sum), scale) in totals.iter_mut().zip(sums).zip(scales) {
-                    *total = vaddq_f32(*total, vmulq_f32(vcvtq_f32_s32(sum), scale));
+                    *total = vfmaq_f32(*total, vcvtq_f32_s32(sum), scale);
                 }
             }
             self.weights = self.weights.add(4 * N);

@@ -1,6 +1,7 @@
 //! Block-wise products against their definition, on every instruction set, bit for bit, and against floats, within the grid's error.
 
 use super::*;
+use crate::pointwise::{PLAIN_FUSED, multiply_add};
 use proptest::prelude::*;
 
 struct Noise(u64);
@@ -47,7 +48,8 @@ fn check(rows: usize, outputs: usize, depth: usize, block: usize, bits: u32, asy
             for index in 0..blocks {
                 let value = |at: usize| i32::from(quantized.values()[row * blocks * block + at]);
                 let sum: i32 = (index * block..(index + 1) * block).map(|at| value(at) * weight(output, at)).sum();
-                total += sum as f32 * (quantized.scales(index)[row] * scales[output * blocks + index]);
+                let scale = quantized.scales(index)[row] * scales[output * blocks + index];
+                total = multiply_add::<PLAIN_FUSED>(sum as f32, scale, total);
             }
             let exact: f64 = (0..depth)
                 .map(|at| {

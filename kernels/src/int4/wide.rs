@@ -25,8 +25,8 @@ impl Direct for Wide {
                 // operands are the numbers, which fit 16 bits (127 * 256 at most), the upper ones of the first are 0.
                 let mut zero_points = _mm512_set1_epi32(-8);
                 if !blocks.zero_points.is_empty() {
-                    let bytes = _mm_loadu_si128(blocks.zero_points.as_ptr().add(16 * index).cast());
-                    zero_points = _mm512_sub_epi32(zero_points, _mm512_cvtepi8_epi32(bytes));
+                    let words = _mm256_loadu_si256(blocks.zero_points.as_ptr().add(16 * index).cast());
+                    zero_points = _mm512_sub_epi32(zero_points, _mm512_cvtepi16_epi32(words));
                 }
                 let zero_points = _mm512_and_si512(zero_points, _mm512_set1_epi32(0xffff));
                 // Two for each row, which take turns.

@@ -79,6 +79,17 @@ pub(crate) trait Kernel {
     /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`multiply`] makes them. At `out` begin as
     /// many rows as the block has, `stride` apart, with room for a whole panel each.
     unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize);
+
+    /// The same for a block of one row, as in each step of a recurrent layer: a call takes as long as the products, so this may be
+    /// inlined.
+    ///
+    /// # Safety
+    /// As [`panel`](Kernel::panel), of one row.
+    #[inline(always)]
+    unsafe fn row<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+        // SAFETY: by the contract.
+        unsafe { Self::panel(block, panel, finish, out, 0) }
+    }
 }
 
 /// Packed rows.
@@ -189,24 +200,14 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
         while first < total {
             let count = most.min(total - first);
             let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
-            for (column, panel) in outputs.clone().step_by(K::COLUMNS).zip(weights.panels::<K>(outputs.start)) {
-                let width = K::COLUMNS.min(outputs.end - column);
-                let out = &mut out[first * stride + (column - outputs.start)..];
-                if width == K::COLUMNS {
-                    // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked
-                    // that `out` holds each row.
-                    unsafe { K::panel(&block, &panel, finish, out.as_mut_ptr(), stride) };
+            let target = Target { first: outputs.start, out: &mut out[first * stride..], stride, spill };
+            // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked that
+            // `out` holds each row; the spill has room for a panel of these rows.
+            unsafe {
+                if count == 1 {
+                    target.fill::<K>(weights, outputs.end, |panel, out, _| K::row(&block, panel, finish, out));
                 } else {
-                    // SAFETY: as above; the spill has room for a panel of these rows.
-                    unsafe { K::panel(&block, &panel, finish, spill.as_mut_ptr(), K::COLUMNS) };
-                    for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
-                        if width == K::COLUMNS / 2 {
-                            // No call, since the length is known when compiled.
-                            out[..K::COLUMNS / 2].copy_from_slice(&spilt[..K::COLUMNS / 2]);
-                        } else {
-                            out[..width].copy_from_slice(&spilt[..width]);
-                        }
-                    }
+                    target.fill::<K>(weights, outputs.end, |panel, out, stride| K::panel(&block, panel, finish, out, stride));
                 }
             }
             // While the cache holds them.
@@ -217,6 +218,45 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
                 results.chunks_mut(stride).for_each(|row| finish.complete(weights.set(), &mut row[..outputs.len()]));
             }
             first += count;
+        }
+    }
+}
+
+/// Where the results of a block of rows go.
+struct Target<'a, T> {
+    /// The first output.
+    first: usize,
+    /// A row's outputs, then, `stride` from its beginning, the next row's.
+    out: &'a mut [T],
+    stride: usize,
+    /// Room for a panel of these rows, of which not all is wanted.
+    spill: &'a mut [T],
+}
+
+impl<T: Copy> Target<'_, T> {
+    /// Calls `kernel` with each panel of weights up to output `end`, and where its results go.
+    #[inline(always)]
+    fn fill<K: Kernel>(self, weights: &Weights, end: usize, kernel: impl Fn(&Panel<'_>, *mut T, usize)) {
+        let Target { first, out, stride, spill } = self;
+        let mut column = first;
+        // No iterator: for few rows what it keeps takes as long as the products.
+        while column < end {
+            let (panel, width) = (weights.panel::<K>(column), K::COLUMNS.min(end - column));
+            let out = &mut out[column - first..];
+            if width == K::COLUMNS {
+                kernel(&panel, out.as_mut_ptr(), stride);
+            } else {
+                kernel(&panel, spill.as_mut_ptr(), K::COLUMNS);
+                for (out, spilt) in out.chunks_mut(stride).zip(spill.chunks_exact(K::COLUMNS)) {
+                    if width == K::COLUMNS / 2 {
+                        // No call, since the length is known when compiled.
+                        out[..K::COLUMNS / 2].copy_from_slice(&spilt[..K::COLUMNS / 2]);
+                    } else {
+                        out[..width].copy_from_slice(&spilt[..width]);
+                    }
+                }
+            }
+            column += K::COLUMNS;
         }
     }
 }

@@ -19,25 +19,26 @@ impl Kernel for Neon {
     unsafe fn panel<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
         unsafe {
-            if block.rows == 1 && !panel.extreme {
-                row(block, panel, finish, out);
-            } else if panel.extreme {
+            if panel.extreme {
                 tiles::<true, F>(block, panel, finish, out, stride);
             } else {
                 tiles::<false, F>(block, panel, finish, out, stride);
             }
         }
     }
-}
 
-/// A single row, as in each step of a recurrent layer, within the caller's loop over the panels: a call for each of them took as long.
-///
-/// # Safety
-/// As [`Kernel::panel`], of one row.
-#[inline(always)]
-unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
-    // SAFETY: by the contract.
-    unsafe { tile::<false, 1, F>(*block, *panel, &Outputs::of(panel, finish), 0, *finish, out, 0) };
+    #[inline(always)]
+    unsafe fn row<F: Finish>(block: &Block<'_, i8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output) {
+        let outputs = Outputs::of(panel, finish);
+        // SAFETY: by the contract.
+        unsafe {
+            if panel.extreme {
+                tile::<true, 1, F>(*block, *panel, &outputs, 0, *finish, out, 0);
+            } else {
+                tile::<false, 1, F>(*block, *panel, &outputs, 0, *finish, out, 0);
+            }
+        }
+    }
 }
 
 /// # Safety

@@ -119,21 +119,20 @@ impl Weights {
         !self.zero_points.is_empty()
     }
 
-    /// The panels from the one that starts at output `column` on.
-    #[inline]
-    pub(super) fn panels<K: Kernel>(&self, column: usize) -> impl Iterator<Item = Panel<'_>> {
+    /// The panel that begins with output `column`, a multiple of its width.
+    #[inline(always)]
+    pub(super) fn panel<K: Kernel>(&self, column: usize) -> Panel<'_> {
         let packed_depth = self.depth.next_multiple_of(K::STEP);
-        let (size, steps) = (K::COLUMNS * packed_depth, packed_depth / K::STEP);
-        let columns = (column..).step_by(K::COLUMNS);
-        let weights = self.packed[column * packed_depth..].chunks_exact(size.max(1));
-        columns.zip(weights).zip(self.plain_sums[column..].chunks(K::COLUMNS)).map(move |((column, weights), sums)| Panel {
-            weights,
-            zero_points: self.zero_points.get(column..column + sums.len()).unwrap_or_default(),
+        let steps = packed_depth / K::STEP;
+        let outputs = column..(column + K::COLUMNS).min(self.outputs);
+        Panel {
+            weights: &self.packed[column * packed_depth..][..K::COLUMNS * packed_depth],
+            zero_points: if self.zero_points.is_empty() { &[] } else { &self.zero_points[outputs.clone()] },
             extreme: self.extreme,
-            sums,
+            sums: &self.plain_sums[outputs],
             limits: if K::LIMITS { &self.limits[column / K::COLUMNS * steps..][..steps] } else { &[] },
             column,
-        })
+        }
     }
 }
 

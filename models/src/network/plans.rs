@@ -158,7 +158,8 @@ fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> TractResult<Inf
 
 /// Works out the types and shapes of a graph, and refuses one whose tensors would be absurd with one row.
 fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
-    let model = caught(|| model.into_typed())?.map_err(|e| reason(&e))?;
+    let mut model = caught(|| model.into_typed())?.map_err(|e| reason(&e))?;
+    crate::ops::strided::replace(&mut model);
     for node in model.nodes() {
         for output in &node.outputs {
             let ones = output.fact.shape.iter().flat_map(|d| d.symbols()).fold(SymbolValues::default(), |v, s| v.with(&s, 1));

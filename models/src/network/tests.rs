@@ -448,6 +448,27 @@ fn a_piece_that_fails_is_searched_for_its_culprit() {
 }
 
 #[test]
+fn steps_of_a_slice_stay_where_they_are() {
+    // Every second of each axis of a picture that a Reshape made: tract alone moves the steps to where there are no such axes.
+    let graph = Graph::default()
+        .input("x", Float, &[-1, 12, 2])
+        .constant(ints("picture", &[4], &[0, 3, 4, 2]))
+        .constant(ints("first", &[2], &[0, 1]))
+        .constant(ints("last", &[2], &[3, 4]))
+        .constant(ints("axes", &[2], &[1, 2]))
+        .constant(ints("steps", &[2], &[2, 2]))
+        .node("Reshape x picture -> p")
+        .node("Slice p first last axes steps -> s")
+        .node("Relu s -> y")
+        .output("y", Float, &[-1, 2, 2, 2]);
+    let network = load(&graph.write());
+    let x: Vec<f32> = (0..24u8).map(f32::from).collect();
+    let expected: Vec<f32> =
+        [(0, 1), (0, 3), (2, 1), (2, 3)].iter().flat_map(|(row, column)| [0, 1].map(|c| x[(row * 4 + column) * 2 + c])).collect();
+    close(&run_one(&network, vec![Tensor::from_f32("x", vec![1, 12, 2], &x)]), &expected, 0.0);
+}
+
+#[test]
 fn quantized_graphs_answer_as_onnxruntime_does() {
     // Answers of onnxruntime, from models/fixtures/make.py.
     let cases = [("axis", vec![2, 6, 8]), ("convolution", vec![2, 3, 8, 8]), ("attention", vec![2, 6, 16])];

@@ -8,6 +8,7 @@ mod grid;
 pub(crate) mod integers;
 mod quantize;
 pub(crate) mod recurrent;
+pub(crate) mod strided;
 
 use dequantize::Dequantize;
 use fake_quantize::FakeQuantize;

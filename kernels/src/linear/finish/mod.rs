@@ -18,7 +18,7 @@ impl<T> Lanes for T {}
 use super::rows::Value;
 use crate::InstructionSet;
 use crate::loops::{Hold, run};
-use crate::pointwise::Lookup;
+use crate::pointwise::{Lookup, PLAIN_FUSED, multiply_add};
 use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.
@@ -95,7 +95,8 @@ pub struct Raw<'a> {
     pub bias: &'a [i32],
 }
 
-/// `total + sum * (row_scale * scale)`, each operation rounded to `f32`: blocks of one sum added up, for `int4`.
+/// `total + sum * (row_scale * scale)`, each operation rounded to `f32`, but that the addition is fused with its product on 64-bit ARM:
+/// blocks of one sum added up, for `int4`.
 #[derive(Clone, Copy)]
 pub(crate) struct Accumulate<'a> {
     /// One an output of a single panel.
@@ -200,7 +201,7 @@ impl Finish for Accumulate<'_> {
     fn one(&self, row: usize, output: usize, sum: i32) -> f32 {
         // SAFETY: by the contract of `new`.
         let total = unsafe { *self.total(row, output) };
-        total + sum as f32 * (self.row_scale[row] * self.scale[output])
+        multiply_add::<PLAIN_FUSED>(sum as f32, self.row_scale[row] * self.scale[output], total)
     }
 
     fn outputs(&self, _outputs: Range<usize>) -> Self {

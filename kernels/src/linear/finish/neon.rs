@@ -71,7 +71,7 @@ impl Neon for Accumulate<'_> {
             // SAFETY: NEON is there; the totals and the row's scale are by the contract of `new`.
             unsafe {
                 let scale = vmulq_n_f32(scale, *self.row_scale.get_unchecked(rows[half]));
-                vaddq_f32(vld1q_f32(self.total(rows[half], output)), vmulq_f32(vcvtq_f32_s32(sums[half]), scale))
+                vfmaq_f32(vld1q_f32(self.total(rows[half], output)), vcvtq_f32_s32(sums[half]), scale)
             }
         })
     }
