@@ -3,6 +3,7 @@
 
 use super::weights::{Count, Held};
 use crate::onnx::{MAX_ELEMENTS, Port, reason};
+use crate::ops::strided;
 use crate::panics::caught;
 use hearth_api::tensor::TensorMetadata;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -158,8 +159,11 @@ fn concretise(model: &InferenceModel, shapes: &[TVec<usize>]) -> TractResult<Inf
 
 /// Works out the types and shapes of a graph, and refuses one whose tensors would be absurd with one row.
 fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
-    let mut model = caught(|| model.into_typed())?.map_err(|e| reason(&e))?;
-    crate::ops::strided::replace(&mut model);
+    let typed = caught(|| {
+        let mut model = model.into_typed()?;
+        strided::replace(&mut model).map(|()| model)
+    });
+    let model = typed?.map_err(|e| reason(&e))?;
     for node in model.nodes() {
         for output in &node.outputs {
             let ones = output.fact.shape.iter().flat_map(|d| d.symbols()).fold(SymbolValues::default(), |v, s| v.with(&s, 1));

@@ -5,7 +5,7 @@ use crate::onnx::testing::{Attribute, Graph, OnnxFile, Random, floats, ints, ten
 use hearth_api::FaultKind;
 use hearth_api::tensor::{Datatype, Tensor};
 use hearth_kernels::Pool;
-use tract_onnx::pb::tensor_proto::DataType::{Float, Float16, Int8, Int32, Int64, Uint8};
+use tract_onnx::pb::tensor_proto::DataType::{Bool, Float, Float16, Int8, Int32, Int64, Uint8};
 
 fn load(file: &OnnxFile) -> Network {
     Network::load(&file.path).unwrap()
@@ -466,6 +466,50 @@ fn steps_of_a_slice_stay_where_they_are() {
     let expected: Vec<f32> =
         [(0, 1), (0, 3), (2, 1), (2, 3)].iter().flat_map(|(row, column)| [0, 1].map(|c| x[(row * 4 + column) * 2 + c])).collect();
     close(&run_one(&network, vec![Tensor::from_f32("x", vec![1, 12, 2], &x)]), &expected, 0.0);
+}
+
+#[test]
+fn of_an_if_whose_condition_the_shapes_tell_only_the_branch_taken_has_to_fit_them() {
+    // PyTorch's `squeeze`: where the axis has one index, it goes.
+    let squeezed = Graph::default().constant(ints("axes", &[1], &[2])).node("Squeeze x axes -> t").output("t", Float, &[-1, 2]);
+    let kept = Graph::default().node("Identity x -> e").output("e", Float, &[-1, 2, -1]);
+    let graph = |size: i64| {
+        Graph::default()
+            .input("x", Float, &[-1, 2, size])
+            .constant(ints("two", &[], &[2]))
+            .constant(ints("one", &[], &[1]))
+            .node("Shape x -> shape")
+            .node("Gather shape two -> size")
+            .node("Equal size one -> c")
+            .node_with(
+                "If c -> i",
+                vec![("then_branch", Attribute::Body(squeezed.0.clone())), ("else_branch", Attribute::Body(kept.0.clone()))],
+            )
+            .node("Relu i -> y")
+    };
+    let answer = |graph: Graph, size: usize| {
+        let x: Vec<f32> = (0..2 * size).map(|i| i as f32).collect();
+        let answer = run_all(&load(&graph.write()), vec![vec![Tensor::from_f32("x", vec![1, 2, size], &x)]], 1).remove(0).remove(0);
+        close(&values(&answer), &x, 0.0);
+        answer.shape
+    };
+    assert_eq!(answer(graph(1).output("y", Float, &[-1, 2]), 1), [1, 2]);
+    assert_eq!(answer(graph(3).output("y", Float, &[-1, 2, 3]), 3), [1, 2, 3]);
+}
+
+#[test]
+fn of_an_if_whose_condition_is_an_input_the_branch_is_chosen_anew_each_time() {
+    let branch = |operator: &str| Graph::default().node(&format!("{operator} x -> r")).output("r", Float, &[-1, 2]).0;
+    let graph = Graph::default()
+        .input("c", Bool, &[])
+        .input("x", Float, &[-1, 2])
+        .node_with("If c -> y", vec![("then_branch", Attribute::Body(branch("Neg"))), ("else_branch", Attribute::Body(branch("Abs")))])
+        .output("y", Float, &[-1, 2]);
+    let network = load(&graph.write());
+    for (condition, expected) in [(1u8, [-1.0, 2.0]), (0, [1.0, 2.0])] {
+        let condition = Tensor { name: "c".into(), datatype: Datatype::Bool, shape: vec![], data: vec![condition].into() };
+        close(&run_one(&network, vec![condition, Tensor::from_f32("x", vec![1, 2], &[1.0, -2.0])]), &expected, 0.0);
+    }
 }
 
 #[test]

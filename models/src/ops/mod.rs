@@ -1,6 +1,7 @@
 //! Operators of our own in tract graphs. tract's QuantizeLinear and DequantizeLinear are kept out: its declutter takes what lies
 //! between them for pointwise, which makes attention silently wrong.
 
+mod branch;
 mod computed_grid;
 mod dequantize;
 mod fake_quantize;
@@ -20,6 +21,7 @@ use tract_onnx::tract_core::internal::*;
 
 /// Puts our operators in the place of tract's.
 pub(crate) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("If", branch::read);
     onnx.op_register.insert("QuantizeLinear", quantize::quantize_linear);
     onnx.op_register.insert("DequantizeLinear", dequantize::dequantize_linear);
     integers::register(onnx);
