@@ -513,6 +513,29 @@ fn of_an_if_whose_condition_is_an_input_the_branch_is_chosen_anew_each_time() {
 }
 
 #[test]
+fn of_an_if_whose_condition_is_an_input_a_branch_that_does_not_fit_the_shapes_is_refused_alone() {
+    // Silero's VAD has a branch for each sampling rate.
+    let squeezed = Graph::default().constant(ints("axes", &[1], &[2])).node("Squeeze x axes -> s").output("s", Float, &[-1, 2]);
+    let attributes = vec![("axes", Attribute::Ints(vec![2])), ("keepdims", Attribute::Int(0))];
+    let greatest = Graph::default().node_with("ReduceMax x -> g", attributes).output("g", Float, &[-1, 2]);
+    let mut graph = Graph::default()
+        .input("c", Bool, &[])
+        .input("x", Float, &[-1, 2, -1])
+        .node_with("If c -> y", vec![("then_branch", Attribute::Body(squeezed.0)), ("else_branch", Attribute::Body(greatest.0))])
+        .output("y", Float, &[-1, 2]);
+    unnamed(&mut graph.0.input[1], 2);
+    let network = load(&graph.write());
+    let request = |condition: u8, x: &[f32]| {
+        let condition = Tensor { name: "c".into(), datatype: Datatype::Bool, shape: vec![], data: vec![condition].into() };
+        vec![condition, Tensor::from_f32("x", vec![1, 2, x.len() / 2], x)]
+    };
+    close(&run_one(&network, request(1, &[1.0, 2.0])), &[1.0, 2.0], 0.0);
+    close(&run_one(&network, request(0, &[1.0, 2.0, 4.0, 3.0])), &[2.0, 4.0], 0.0);
+    let fault = network.run(vec![request(1, &[1.0, 2.0, 4.0, 3.0])], 1, &Pool::new(1), &mut || ()).remove(0).unwrap_err();
+    assert!(fault.kind == FaultKind::ModelFailed && fault.message.contains("does not fit their shapes"), "{fault}");
+}
+
+#[test]
 fn quantized_graphs_answer_as_onnxruntime_does() {
     // Answers of onnxruntime, from models/fixtures/make.py.
     let cases = [("axis", vec![2, 6, 8]), ("convolution", vec![2, 3, 8, 8]), ("attention", vec![2, 6, 16])];

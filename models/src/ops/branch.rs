@@ -1,7 +1,9 @@
 //! ONNX If. Where the condition is known once shapes are, as in what PyTorch writes for `squeeze`, the branch that is taken takes the
-//! operator's place, and the other is not looked at: it need not fit those shapes. tract alone demands that both do.
+//! operator's place, and the other is not looked at: it need not fit those shapes. Where it is known only when the graph runs, a branch
+//! that does not fit the shapes is left out, and asking for it is an error. tract alone demands that both fit.
 
 use crate::onnx::integers::nodes::Attributes as _;
+use crate::onnx::reason;
 use std::collections::HashMap;
 use tract_onnx::model::{ParseResult, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -15,6 +17,8 @@ struct Branch {
     body: InferenceModel,
     /// Which input of the operator each of the body's is; the first is the condition.
     inputs: Vec<usize>,
+    /// Why it does not fit the shapes of the inputs, all of which are known.
+    misfit: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,23 +52,28 @@ pub(super) fn read(context: &ParsingContext, node: &NodeProto) -> TractResult<(B
                 captured.len() - 1
             })
         });
-        Branch { inputs: inputs.collect(), body: parsed.model }
+        Branch { inputs: inputs.collect(), body: parsed.model, misfit: None }
     };
     let branches = If { then: branch(then), otherwise: branch(otherwise) };
     Ok((Box::new(branches), captured))
 }
 
 impl Branch {
-    /// Brings what is known of the inputs and outputs to the body and back; whether anything became known.
-    fn infer(&mut self, inputs: &mut [InferenceFact], outputs: &mut [InferenceFact], taken: bool) -> TractResult<bool> {
+    /// Brings what is known of the inputs to the body and back; whether anything became known.
+    fn analyse(&mut self, inputs: &mut [InferenceFact]) -> TractResult<bool> {
         let mut changed = false;
         for (index, outer) in self.inputs.iter().enumerate() {
             changed |= self.body.input_fact_mut(index)?.unify_with_mut(&mut inputs[*outer])?;
         }
-        changed |= self.body.analyse(false)?;
+        Ok(changed | self.body.analyse(false)?)
+    }
+
+    /// The same for the outputs: all that is known where the branch is taken for certain, else types and shapes.
+    fn give(&mut self, outputs: &mut [InferenceFact], certain: bool) -> TractResult<bool> {
+        let mut changed = false;
         for (index, output) in outputs.iter_mut().enumerate() {
             let result = self.body.output_fact_mut(index)?;
-            if taken {
+            if certain {
                 changed |= result.unify_with_mut(output)?;
             } else {
                 changed |= result.shape.unify_with_mut(&mut output.shape)?;
@@ -72,6 +81,25 @@ impl Branch {
             }
         }
         Ok(changed)
+    }
+
+    /// Both, of a branch that may not be taken: what does not fit known shapes is left out.
+    fn consider(&mut self, inputs: &mut TVec<InferenceFact>, outputs: &mut [InferenceFact]) -> TractResult<bool> {
+        if self.misfit.is_some() {
+            return Ok(false);
+        }
+        let (before, mut tried) = (self.body.clone(), inputs.clone());
+        match self.analyse(&mut tried) {
+            Ok(changed) => {
+                *inputs = tried;
+                Ok(changed | self.give(outputs, false)?)
+            }
+            Err(error) if inputs.iter().all(|input| input.shape.is_concrete()) => {
+                (self.body, self.misfit) = (before, Some(reason(&error)));
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts the nodes of the body into a graph, in the place of node `name`.
@@ -123,10 +151,15 @@ impl InferenceOp for If {
         let condition = inputs[0].value.concretize().map(|value| value.cast_to_scalar::<bool>()).transpose()?;
         loop {
             let changed = match condition {
-                Some(true) => self.then.infer(&mut inputs, &mut outputs, true)?,
-                Some(false) => self.otherwise.infer(&mut inputs, &mut outputs, true)?,
-                None => self.then.infer(&mut inputs, &mut outputs, false)? | self.otherwise.infer(&mut inputs, &mut outputs, false)?,
+                Some(taken) => {
+                    let branch = if taken { &mut self.then } else { &mut self.otherwise };
+                    branch.analyse(&mut inputs)? | branch.give(&mut outputs, true)?
+                }
+                None => self.then.consider(&mut inputs, &mut outputs)? | self.otherwise.consider(&mut inputs, &mut outputs)?,
             };
+            if let (Some(then), Some(otherwise)) = (&self.then.misfit, &self.otherwise.misfit) {
+                bail!("neither branch of If fits: {then}; {otherwise}");
+            }
             if !changed {
                 return Ok((inputs, outputs, observed.into_iter().cloned().collect()));
             }
@@ -150,6 +183,16 @@ impl InferenceOp for If {
             let taken = if condition.cast_to_scalar::<bool>()? { then } else { otherwise };
             return taken.wire(&node.name, &inputs, target);
         }
+        for (taken, other, expected) in [(then, otherwise, true), (otherwise, then, false)] {
+            if let Some(misfit) = &other.misfit {
+                let results = taken.wire(&node.name, &inputs, target)?;
+                let guard = Guard { expected, misfit: misfit.clone() };
+                let guard = |(slot, result): (usize, &OutletId)| {
+                    Ok(target.wire_node(format!("{}.guard-{slot}", node.name), guard.clone(), &[inputs[0], *result])?[0])
+                };
+                return results.iter().enumerate().map(guard).collect();
+            }
+        }
         let branches = IfThenElse {
             then_body: then.body.clone().into_typed()?,
             then_input_mapping: then.inputs.clone(),
@@ -157,6 +200,44 @@ impl InferenceOp for If {
             else_input_mapping: otherwise.inputs.clone(),
         };
         target.wire_node(&*node.name, branches, &inputs)
+    }
+
+    as_op!();
+}
+
+/// Hands on a result of the one branch that fits, as long as the condition asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Guard {
+    expected: bool,
+    /// Why the other does not fit.
+    misfit: String,
+}
+
+impl Op for Guard {
+    fn name(&self) -> StaticName {
+        "Guard".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Guard {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (condition, result) = args_2!(inputs);
+        ensure!(
+            condition.cast_to_scalar::<bool>()? == self.expected,
+            "these inputs ask for a branch that does not fit their shapes: {}",
+            self.misfit
+        );
+        Ok(tvec!(result))
+    }
+}
+
+impl TypedOp for Guard {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[1].without_value()))
     }
 
     as_op!();
