@@ -10,6 +10,8 @@ pub struct Budget {
     pub threads: u32,
     /// Mean busy cores that the engine may spend; `threads` where nothing is held back.
     pub cores: f64,
+    /// The same as it will be in the next half a minute, if less: what is admitted now waits for that.
+    pub soon: f64,
     /// Cap of the clock, as a share of the top one; 1 is none.
     pub clock: f64,
     /// The most requests in a step; at least 1.
@@ -49,6 +51,7 @@ impl Budget {
         Budget {
             threads,
             cores: f64::from(threads),
+            soon: f64::from(threads),
             clock: 1.0,
             batch: u32::MAX,
             admit: Priority::Background,
@@ -67,6 +70,6 @@ impl Budget {
 
     /// Whether the engine has to hear of it, having heard of `told`.
     pub fn is_news_after(&self, told: &Budget) -> bool {
-        self.decides_otherwise(told) || self.cores != told.cores || self.retry_after != told.retry_after
+        self.decides_otherwise(told) || (self.cores, self.soon) != (told.cores, told.soon) || self.retry_after != told.retry_after
     }
 }

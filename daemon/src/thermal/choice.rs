@@ -72,8 +72,9 @@ pub(super) struct Choice {
     served_for: f64,
     /// Changes that may be made, of those that need not be.
     changes: Changes,
-    /// The last budget's cores.
+    /// The last budget's cores, now and soon.
     cores: f64,
+    soon: f64,
     /// What the machine spends above the budget: others' work. Running mean.
     others: f64,
     /// The share of the cores that the engine can keep busy, when it may keep all: no step fills all its threads all the time.
@@ -139,6 +140,7 @@ impl Choice {
     pub(super) fn in_the_dark(&mut self, traits: &Traits, reason: String) -> Budget {
         (self.degraded, self.free) = (true, 0.0);
         self.cores = DARK.min(f64::from(traits.threads));
+        self.soon = self.cores;
         self.budget(traits, reason)
     }
 
@@ -150,8 +152,8 @@ impl Choice {
         let cap = self.choose_clock(traits, scope, full);
         let a_core = traits.dynamic(1.0, cap).max(1e-6);
         let all = if scope.blind { BLIND * full } else { full };
-        let machine = scope.now / a_core;
-        self.cores = (machine - (self.others - OTHERS).max(0.0)).clamp(LEAST, all);
+        let ours = |machine: f64| (machine - (self.others - OTHERS).max(0.0)).clamp(LEAST, all);
+        (self.cores, self.soon) = (ours(scope.now / a_core), ours(scope.now.min(scope.lasting) / a_core));
         self.judge(scope, full, cap);
         let reason = match (self.degraded, self.cores < FULL * full) {
             (_, true) if cap < 1.0 => format!("{why}: {:.1} cores at {:.0} % of the clock", self.cores, cap * 100.0),
@@ -259,6 +261,7 @@ impl Choice {
         };
         Budget {
             cores: self.cores,
+            soon: self.soon,
             clock: self.cap.unwrap_or(1.0),
             admit,
             retry_after,
