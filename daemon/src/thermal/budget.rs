@@ -26,6 +26,17 @@ pub struct Budget {
     pub reason: String,
 }
 
+/// What makes a budget another decision: one to log and to announce. Not the cores, which follow the heat from look to look; that is
+/// carrying a decision out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Decision {
+    pub(super) threads: u32,
+    pub(super) batch: u32,
+    pub(super) clock: f64,
+    pub(super) admit: Priority,
+    pub(super) degraded: Degraded,
+}
+
 /// Whether performance is degraded, in the words of power-profiles-daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Degraded {
@@ -61,11 +72,13 @@ impl Budget {
         }
     }
 
-    /// Whether it is another decision than `other`: one to log and to announce. The pace (`cores`) follows the heat from look
-    /// to look; that is carrying a decision out.
+    /// Whether it is another decision than `other`.
     pub fn decides_otherwise(&self, other: &Budget) -> bool {
-        let decision = |b: &Budget| (b.threads, b.clock.to_bits(), b.batch, b.admit, b.degraded);
-        decision(self) != decision(other)
+        self.decision() != other.decision()
+    }
+
+    fn decision(&self) -> Decision {
+        Decision { threads: self.threads, batch: self.batch, clock: self.clock, admit: self.admit, degraded: self.degraded }
     }
 
     /// Whether the engine has to hear of it, having heard of `told`.
