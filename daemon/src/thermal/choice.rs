@@ -16,11 +16,11 @@ const MEMORY: f64 = 0.3;
 const PAYS: f64 = 0.01;
 const PAYS_FOR_PERFORMANCE: f64 = 0.1;
 /// The clock is set free after so long without need of a cap, s, if heat allows so many times the work that is done.
-const FREES: f64 = 120.0;
+const FREES: f64 = 300.0;
 const SPARE: f64 = 1.5;
 /// Changes that need not be: one in so many seconds, and so many saved up.
 const CHANGE: f64 = 300.0;
-const CHANGES: f64 = 5.0;
+const CHANGES: f64 = 4.0;
 /// Held back for so long, it is degraded; and no longer after it was not for so long, which is when background work begins again.
 const DEGRADES: f64 = 10.0;
 const COOLS: f64 = 400.0;
