@@ -17,8 +17,6 @@ const IN_TIME: f64 = 0.9;
 const STAY: f64 = 1.3;
 /// A wait of so many steps is no long one, whatever the patience: batches form of what waits.
 const STEPS: f64 = 3.0;
-/// How much slower a board will be is not known better than by this share.
-const SURE: f64 = 0.75;
 /// The earliest that a caller refused by a daemon that shuts down is told to come again: it may be restarting.
 const AFTER_RESTART: Duration = Duration::from_secs(1);
 
@@ -82,7 +80,7 @@ impl Scheduler {
         }
         let Some((expected, step)) = self.expected_wait(job, lane, now) else { return Ok(None) };
         // A board that is getting hot will be slower than it is.
-        let slower = (SURE * pace::cores(&self.budget) / pace::soon(&self.budget)).max(1.0);
+        let slower = pace::cores(&self.budget) / pace::soon(&self.budget);
         let wait = expected * lane.waits[job.priority as usize].longer() * slower;
         let left = job.deadline.since(now).as_secs_f64();
         let may = if lane.converses() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// The heat that a clock is chosen for is what is allowed over so many seconds.
 pub(super) const LASTING: f64 = 30.0;
-/// What each clock would serve is a mean over so many seconds in which all was spent that might be: bursts count with steady load.
+/// What each clock would serve is a mean over so many seconds in which all was spent that might be: bursts count with steady load. The
+/// fewer changes are left, the longer.
 const CLOCK_MEAN: f64 = 30.0;
 /// This part of the time of a step waits for memory, which no clock makes shorter.
 const MEMORY: f64 = 0.3;
@@ -206,7 +207,7 @@ impl Choice {
         let usable = full * self.usable.0;
         let serves = traits.clocks.iter().map(|step| (lasting / traits.dynamic(1.0, step.clock).max(1e-6)).min(usable) * speed(step.clock));
         self.served_for += scope.since;
-        let weight = scope.since / self.served_for.min(CLOCK_MEAN);
+        let weight = scope.since / self.served_for.min(CLOCK_MEAN * self.changes.price());
         self.serves.resize(traits.clocks.len(), 0.0);
         for (mean, serves) in self.serves.iter_mut().zip(serves) {
             *mean += (serves - *mean) * weight.min(1.0);
