@@ -6,7 +6,8 @@
 //! - To serve 95 % of what the oracle serves is *out of reach* where the oracle itself does not, if it is held to the other gates
 //!   (`restrained.rs`), and the governor serves 95 % of what that one does.
 //! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals,
-//!   beside the better of a plain queue and our own.
+//!   beside the better of a plain queue and our own. Where it is missed, what the oracle serves that is held to the other gates is
+//!   shown beside it.
 //! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
 //!   limit, where there are enough of them; images and conversations each for themselves. Firmware only has a plain queue here, as
 //!   servers have that know nothing of heat; beside it what our admission alone would do.
@@ -14,6 +15,7 @@
 //! - Forecasts: not those of the first 300 s, nor those that span the failure of the fan or are made within 300 s of it.
 
 use super::outcome::{Outcome, Wait};
+use std::fmt::Write;
 
 /// How a gate was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +129,10 @@ impl Gate {
                 let (plain, ours) =
                     (|o: &Outcome| o.good / cell.firmware.good.max(1.0), |o: &Outcome| o.good / cell.admitting.good.max(1.0));
                 let shares = |o: &Outcome| format!("{:.1} % of a plain queue's, {:.1} % of ours", 100.0 * plain(o), 100.0 * ours(o));
-                let (verdict, figures) = cell.by(|o| share(o) >= 0.995, shares);
+                let (verdict, mut figures) = cell.by(|o| share(o) >= 0.995, shares);
+                if let (Verdict::Missed, Some(held)) = (verdict, cell.restrained) {
+                    let _ = write!(figures, "; held to the other gates {}", shares(held));
+                }
                 (if cell.governor.cell.clock { verdict } else { Verdict::NotJudged }, figures)
             }
             Gate::Waits => cell.waits(),

@@ -197,8 +197,7 @@ impl Outcome {
 
     /// The controller decided.
     pub(crate) fn decided(&mut self, before: &Budget, budget: &Budget) {
-        let decision = |b: &Budget| (b.threads, b.clock.to_bits(), b.batch, b.admit, b.degraded);
-        if decision(before) != decision(budget) {
+        if budget.decides_otherwise(before) {
             self.switches += 1;
         }
         self.is_degraded = budget.degraded != Degraded::No;

@@ -52,9 +52,9 @@ fn a_limit_that_is_too_high(seconds: f64, seed: u64) -> Proof {
     })
 }
 
-/// Ten times the capacity and a third of the resistance, and no doubt: little can be learnt.
+/// Ten times the capacity and a third of the resistance, and no doubt: little can be learnt, and the pace goes to and fro.
 fn a_prior_that_is_wrong(seconds: f64, seed: u64) -> Proof {
-    judge("a governor whose prior is wrong and certain", seconds, seed, Gate::Limit, |cell| {
+    judge("a governor whose prior is wrong and certain", seconds, seed, Gate::Switches, |cell| {
         let is = traits(cell.kind, cell.clock);
         let mut prior: Stages = is.prior;
         for stage in [&mut prior.fast, &mut prior.slow] {

@@ -73,7 +73,7 @@ pub(crate) struct World<'a> {
     outcome: Outcome,
 }
 
-/// Since the look before: busy core-seconds, clock-seconds, the hottest (°C), degree-seconds, seconds.
+/// Since the look before: busy core-seconds, clock-seconds, the hottest (°C), degree-seconds, seconds, steps that are over.
 #[derive(Debug, Clone, Copy, Default)]
 struct Since {
     busy: f64,
@@ -81,6 +81,7 @@ struct Since {
     peak: f64,
     temperature: f64,
     seconds: f64,
+    steps: u32,
 }
 
 /// Lives through a cell.
@@ -210,6 +211,7 @@ impl World<'_> {
 
     fn finish(&mut self) {
         let Some(over) = self.running.pop() else { return };
+        self.since.steps += 1;
         let mut unfinished = Vec::new();
         for ticket in &over.jobs {
             let Some(live) = self.live.get_mut(ticket) else { continue };
@@ -270,6 +272,7 @@ impl World<'_> {
             clock: if first { self.board.clock() } else { since.clock / over },
             watts: None,
             fan: self.board.fan(),
+            steps: since.steps,
             throttled: self.board.throttled(),
             complaint: String::new(),
         };

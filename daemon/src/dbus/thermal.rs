@@ -67,8 +67,7 @@ impl Thermal {
             firmware_throttling => firmware_throttling_changed,
         }
         // The reason quotes the temperature: it is told with it, or with what it is the reason of.
-        let decision = |heat: &Heat| (heat.threads, heat.batch, heat.clock.to_bits(), heat.admit, heat.degraded);
-        if moved || decision(&told) != decision(&now) {
+        if moved || now.decision() != told.decision() {
             self.reason_changed(emitter).await?;
             self.cores_changed(emitter).await?;
         }

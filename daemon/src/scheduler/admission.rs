@@ -79,7 +79,9 @@ impl Scheduler {
             return Ok(None);
         }
         let Some((expected, step)) = self.expected_wait(job, lane, now) else { return Ok(None) };
-        let wait = expected * lane.waits[job.priority as usize].longer();
+        // A board that is getting hot will be slower than it is.
+        let slower = pace::cores(&self.budget) / pace::soon(&self.budget);
+        let wait = expected * lane.waits[job.priority as usize].longer() * slower;
         let left = job.deadline.since(now).as_secs_f64();
         let may = if lane.converses() {
             left * (self.bounds.patience * STAY).min(IN_TIME)

@@ -77,6 +77,11 @@ pub(super) fn cores(budget: &Budget) -> f64 {
     within(budget).unwrap_or(f64::from(budget.threads.max(1)))
 }
 
+/// The cores that it will be soon.
+pub(super) fn soon(budget: &Budget) -> f64 {
+    budget.soon.clamp(LEAST, cores(budget))
+}
+
 /// The budget of a step that may be fast: the same threads, and cores for all of them.
 pub(super) fn fast(budget: &Budget) -> Budget {
     let threads = threads(budget);

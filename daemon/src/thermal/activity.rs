@@ -30,7 +30,7 @@ impl Activity {
         Activity { stat, uptime: root.join("proc/uptime"), before }
     }
 
-    /// The board since the look before.
+    /// The board since the look before. Of the engine it knows nothing.
     pub(super) fn look(&mut self, board: &Board, reading: &Reading) -> Look {
         let now = ticks(&self.stat);
         let busy = now.since(self.before);
@@ -42,6 +42,7 @@ impl Activity {
             clock: clock(board),
             watts: board.watts(),
             fan: board.fan_step(),
+            steps: 0,
             throttled: reading.throttled.is_some_and(super::Throttled::now),
             complaint: if reading.hottest.is_some() { String::new() } else { reading.complaints.join(", ") },
         }

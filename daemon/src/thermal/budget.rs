@@ -10,6 +10,8 @@ pub struct Budget {
     pub threads: u32,
     /// Mean busy cores that the engine may spend; `threads` where nothing is held back.
     pub cores: f64,
+    /// The same as it will be in the next half a minute, if less: what is admitted now waits for that.
+    pub soon: f64,
     /// Cap of the clock, as a share of the top one; 1 is none.
     pub clock: f64,
     /// The most requests in a step; at least 1.
@@ -22,6 +24,17 @@ pub struct Budget {
     pub degraded: Degraded,
     /// Why, for a person.
     pub reason: String,
+}
+
+/// What makes a budget another decision: one to log and to announce. Not the cores, which follow the heat from look to look; that is
+/// carrying a decision out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Decision {
+    pub(super) threads: u32,
+    pub(super) batch: u32,
+    pub(super) clock: f64,
+    pub(super) admit: Priority,
+    pub(super) degraded: Degraded,
 }
 
 /// Whether performance is degraded, in the words of power-profiles-daemon.
@@ -49,6 +62,7 @@ impl Budget {
         Budget {
             threads,
             cores: f64::from(threads),
+            soon: f64::from(threads),
             clock: 1.0,
             batch: u32::MAX,
             admit: Priority::Background,
@@ -58,15 +72,17 @@ impl Budget {
         }
     }
 
-    /// Whether it is another decision than `other`: one to log and to announce. The pace (`cores`) follows the heat from look
-    /// to look; that is carrying a decision out.
+    /// Whether it is another decision than `other`.
     pub fn decides_otherwise(&self, other: &Budget) -> bool {
-        let decision = |b: &Budget| (b.threads, b.clock.to_bits(), b.batch, b.admit, b.degraded);
-        decision(self) != decision(other)
+        self.decision() != other.decision()
+    }
+
+    fn decision(&self) -> Decision {
+        Decision { threads: self.threads, batch: self.batch, clock: self.clock, admit: self.admit, degraded: self.degraded }
     }
 
     /// Whether the engine has to hear of it, having heard of `told`.
     pub fn is_news_after(&self, told: &Budget) -> bool {
-        self.decides_otherwise(told) || self.cores != told.cores || self.retry_after != told.retry_after
+        self.decides_otherwise(told) || (self.cores, self.soon) != (told.cores, told.soon) || self.retry_after != told.retry_after
     }
 }

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 /// The heat that a clock is chosen for is what is allowed over so many seconds.
 pub(super) const LASTING: f64 = 30.0;
-/// What each clock would serve is a mean over so many seconds in which all was spent that might be: bursts count with steady load.
-const CLOCK_MEAN: f64 = 150.0;
-/// A clock pays for its change if it serves so much more, as a share.
-const PAYS: f64 = 0.02;
+/// What each clock would serve is a mean over so many seconds in which all was spent that might be: bursts count with steady load. The
+/// fewer changes are left, the longer.
+const CLOCK_MEAN: f64 = 30.0;
+/// This part of the time of a step waits for memory, which no clock makes shorter.
+const MEMORY: f64 = 0.3;
+/// A clock pays for its change if it serves so much more, as a share, while all changes are saved up; the fewer there are, the more
+/// one has to pay.
+const PAYS: f64 = 0.01;
 const PAYS_FOR_PERFORMANCE: f64 = 0.1;
 /// The clock is set free after so long without need of a cap, s, if heat allows so many times the work that is done.
-const FREES: f64 = 120.0;
+const FREES: f64 = 300.0;
 const SPARE: f64 = 1.5;
 /// Changes that need not be: one in so many seconds, and so many saved up.
-const CHANGE: f64 = 270.0;
-const CHANGES: f64 = 3.0;
+const CHANGE: f64 = 300.0;
+const CHANGES: f64 = 4.0;
 /// Held back for so long, it is degraded; and no longer after it was not for so long, which is when background work begins again.
 const DEGRADES: f64 = 10.0;
 const COOLS: f64 = 400.0;
@@ -37,8 +41,9 @@ const DARK: f64 = 0.5;
 const MEAN: f64 = 8.0;
 const OTHERS_MEAN: f64 = 20.0;
 const OTHERS: f64 = 0.15;
-/// And of the share that can be kept busy, s.
+/// And of the share that can be kept busy, s; a second with less counts for less, as there may not have been more to do.
 const USABLE_MEAN: f64 = 60.0;
+const LESS_BUSY: f64 = 0.3;
 
 /// What the choice is made from.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +73,9 @@ pub(super) struct Choice {
     served_for: f64,
     /// Changes that may be made, of those that need not be.
     changes: Changes,
-    /// The last budget's cores.
+    /// The last budget's cores, now and soon.
     cores: f64,
+    soon: f64,
     /// What the machine spends above the budget: others' work. Running mean.
     others: f64,
     /// The share of the cores that the engine can keep busy, when it may keep all: no step fills all its threads all the time.
@@ -113,6 +119,11 @@ impl Changes {
         self.0 >= 1.0
     }
 
+    /// How many times what a change has to pay while all are saved up it has to pay now.
+    fn price(self) -> f64 {
+        CHANGES / self.0.max(1.0)
+    }
+
     /// One was made, whether it might or had to.
     fn made(&mut self) {
         self.0 = (self.0 - 1.0).max(0.0);
@@ -130,6 +141,7 @@ impl Choice {
     pub(super) fn in_the_dark(&mut self, traits: &Traits, reason: String) -> Budget {
         (self.degraded, self.free) = (true, 0.0);
         self.cores = DARK.min(f64::from(traits.threads));
+        self.soon = self.cores;
         self.budget(traits, reason)
     }
 
@@ -141,8 +153,8 @@ impl Choice {
         let cap = self.choose_clock(traits, scope, full);
         let a_core = traits.dynamic(1.0, cap).max(1e-6);
         let all = if scope.blind { BLIND * full } else { full };
-        let machine = scope.now / a_core;
-        self.cores = (machine - (self.others - OTHERS).max(0.0)).clamp(LEAST, all);
+        let ours = |machine: f64| (machine - (self.others - OTHERS).max(0.0)).clamp(LEAST, all);
+        (self.cores, self.soon) = (ours(scope.now / a_core), ours(scope.now.min(scope.lasting) / a_core));
         self.judge(scope, full, cap);
         let reason = match (self.degraded, self.cores < FULL * full) {
             (_, true) if cap < 1.0 => format!("{why}: {:.1} cores at {:.0} % of the clock", self.cores, cap * 100.0),
@@ -161,7 +173,9 @@ impl Choice {
             self.others += ((scope.busy - self.cores).clamp(-full, full) - self.others) * (scope.since / OTHERS_MEAN).min(1.0);
         }
         if self.cores >= FULL * full && scope.busy >= SPENT * full {
-            self.usable.0 += ((scope.busy / full).min(1.0) - self.usable.0) * (scope.since / USABLE_MEAN).min(1.0);
+            let off = (scope.busy / full).min(1.0) - self.usable.0;
+            let counts = if off < 0.0 { LESS_BUSY } else { 1.0 };
+            self.usable.0 += off * (counts * scope.since / USABLE_MEAN).min(1.0);
         }
         self.work += (scope.busy * scope.clock - self.work) * weight;
         let spent = scope.busy >= SPENT * self.cores.min(full);
@@ -191,9 +205,9 @@ impl Choice {
             return cap;
         }
         let usable = full * self.usable.0;
-        let serves = traits.clocks.iter().map(|step| (lasting / traits.dynamic(1.0, step.clock).max(1e-6)).min(usable) * step.clock);
+        let serves = traits.clocks.iter().map(|step| (lasting / traits.dynamic(1.0, step.clock).max(1e-6)).min(usable) * speed(step.clock));
         self.served_for += scope.since;
-        let weight = scope.since / self.served_for.min(CLOCK_MEAN);
+        let weight = scope.since / self.served_for.min(CLOCK_MEAN * self.changes.price());
         self.serves.resize(traits.clocks.len(), 0.0);
         for (mean, serves) in self.serves.iter_mut().zip(serves) {
             *mean += (serves - *mean) * weight.min(1.0);
@@ -203,7 +217,7 @@ impl Choice {
         let most = self.serves.iter().copied().fold(0.0, f64::max);
         // Of clocks that serve as much, the highest: it answers sooner.
         let best = traits.clocks.iter().zip(&self.serves).rev().find(|(_, serves)| **serves >= 0.995 * most).map_or(1.0, |s| s.0.clock);
-        let pays = if scope.mode == Mode::Performance && best < cap { PAYS_FOR_PERFORMANCE } else { PAYS };
+        let pays = if scope.mode == Mode::Performance && best < cap { PAYS_FOR_PERFORMANCE } else { PAYS * self.changes.price() };
         if best != cap && most >= of(cap) * (1.0 + pays) && self.changes.may() {
             return self.set_cap(best);
         }
@@ -248,6 +262,7 @@ impl Choice {
         };
         Budget {
             cores: self.cores,
+            soon: self.soon,
             clock: self.cap.unwrap_or(1.0),
             admit,
             retry_after,
@@ -256,4 +271,9 @@ impl Choice {
             ..Budget::unbounded(traits.threads)
         }
     }
+}
+
+/// How fast steps run at a clock, as a share of how fast they do at the top one.
+fn speed(clock: f64) -> f64 {
+    1.0 / (MEMORY + (1.0 - MEMORY) / clock)
 }

@@ -13,6 +13,7 @@ use super::forecast::{self, Fan};
 use super::learner::{Learner, Power};
 use super::meter::Meter;
 use super::quiet::Quiet;
+use super::steps::Steps;
 use super::trust::{Guess, Trust, Verdict};
 use super::{Budget, Celsius, ClockStep, Expected, Learnt, Limit, Load, Look, Mode, Notice, Traits};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const MARGIN: f64 = 0.42;
 const SIGMAS: f64 = 2.0;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
-/// For so long a step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
+/// For so long a long step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
 const STEP: f64 = 0.6;
 /// Where readings are above what was expected, the chip is so many times that above its estimate.
 const LAGS: f64 = 2.0;
@@ -66,6 +67,7 @@ pub struct Governor {
     time: Duration,
     /// Running means of busy cores and clock, for forecasts at the present load.
     load: (f64, f64),
+    steps: Steps,
     budget: Budget,
     notices: Vec<Notice>,
 }
@@ -88,6 +90,7 @@ impl Governor {
             last: None,
             time: Duration::ZERO,
             load: (0.0, 1.0),
+            steps: Steps::default(),
             budget,
             notices: Vec::new(),
         }
@@ -160,6 +163,7 @@ impl Governor {
         self.learn(&look, since, limit);
         let since = since.map_or(1.0, |since| since.as_secs_f64());
         self.load.0 += (look.busy - self.load.0) * (since / LOAD).min(1.0);
+        self.steps.pass(&look, since);
         self.load.1 += (look.clock - self.load.1) * (since / LOAD).min(1.0);
         self.budget = self.decide(&look, since, limit);
         self.last = Some(look);
@@ -245,9 +249,9 @@ impl Governor {
         let (margin, sigmas) = if blind.is_some() { (BLIND_MARGIN, BLIND_SIGMAS) } else { (MARGIN, SIGMAS) };
         let fan = fan_of(look);
         let fast = learner.stages(fan).fast;
-        // Within a second a step is hotter than the mean, where it uses more threads than there are cores to spend.
+        // A step is hotter than the mean, where it uses more threads than there are cores to spend, for as long as it takes.
         let excess = (self.budget.cores.ceil() + 1.0).min(f64::from(self.traits.threads)) - self.budget.cores;
-        let ripple = excess.clamp(0.0, 1.0) * self.traits.dynamic(1.0, look.clock) * STEP / fast.capacity;
+        let ripple = excess.clamp(0.0, 1.0) * self.traits.dynamic(1.0, look.clock) * STEP * self.steps.length() / fast.capacity;
         // Full clocks make for steeper heating, other goals than the limit are no place to be greedy, and neither is a board
         // that was just met, or has just changed.
         let as_balanced = self.mode == Mode::Balanced || self.mode == Mode::Quiet && self.traits.fan.is_empty();

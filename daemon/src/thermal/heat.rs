@@ -1,5 +1,6 @@
 //! What the daemon tells of heat: on the thermal topic, on the bus, and to `hearthctl`.
 
+use super::budget::Decision;
 use super::{Degraded, Expected, Mode};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -80,6 +81,11 @@ impl Heat {
     /// The forecasts that are told: for 10, 60 and 300 seconds ahead.
     pub fn told(&self) -> impl Iterator<Item = &Expected> {
         self.forecast.iter().filter(|expected| TOLD.contains(&expected.after.as_secs()))
+    }
+
+    /// The decision that is in force.
+    pub(crate) fn decision(&self) -> Decision {
+        Decision { threads: self.threads, batch: self.batch, clock: self.clock, admit: self.admit, degraded: self.degraded }
     }
 
     /// The headroom so many seconds (at most 300) ahead; none without a sensor or a limit.

@@ -5,12 +5,13 @@
 
 mod generations;
 
-use super::{Celsius, Degraded, Heat, Mode};
+use super::budget::Decision;
+use super::{Celsius, Heat, Mode};
 use crate::engine::ModelStats;
 use generations::Generations;
 pub use generations::HistoryFiles;
+use hearth_api::ModelName;
 use hearth_api::history::{Ahead, INTERVAL_SECONDS, Record, Work};
-use hearth_api::{ModelName, Priority};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -34,34 +35,9 @@ pub struct History {
 #[derive(Debug)]
 struct Noted {
     at: Duration,
-    decision: Decision,
+    /// The decision, the mode, and the limit.
+    decided: (Decision, Mode, Option<Celsius>),
     counts: BTreeMap<ModelName, ModelStats>,
-}
-
-/// What makes a decision another one. Not the cores, which follow the heat from look to look.
-#[derive(Debug, Clone, PartialEq)]
-struct Decision {
-    threads: u32,
-    batch: u32,
-    clock: f64,
-    admit: Priority,
-    degraded: Degraded,
-    mode: Mode,
-    limit: Option<Celsius>,
-}
-
-impl Decision {
-    fn of(heat: &Heat) -> Decision {
-        Decision {
-            threads: heat.threads,
-            batch: heat.batch,
-            clock: heat.clock,
-            admit: heat.admit,
-            degraded: heat.degraded,
-            mode: heat.mode,
-            limit: heat.limit_celsius,
-        }
-    }
 }
 
 impl History {
@@ -87,15 +63,15 @@ impl History {
     /// Takes a line 30 s after the last one, and wherever the decision is another one. `models` are the engine's counts of each,
     /// `at` is the boot clock's time, `now` the wall clock's, which may jump. Never waits.
     pub fn note(&mut self, heat: &Heat, models: &BTreeMap<ModelName, ModelStats>, at: Duration, now: SystemTime) {
-        let decision = Decision::of(heat);
-        let decided = self.last.as_ref().is_none_or(|last| last.decision != decision);
+        let decides = (heat.decision(), heat.mode, heat.limit_celsius);
+        let decided = self.last.as_ref().is_none_or(|last| last.decided != decides);
         if !decided && self.last.as_ref().is_some_and(|last| at.saturating_sub(last.at) < INTERVAL) {
             return;
         }
         let record = record(heat, models, self.last.as_ref(), decided, at, now);
         // A disk that is this far behind loses a line; the next one counts from this moment all the same.
         let _ = self.lines.try_send(record);
-        self.last = Some(Noted { at, decision, counts: models.clone() });
+        self.last = Some(Noted { at, decided: decides, counts: models.clone() });
     }
 
     /// Where it can be read; cheap to clone.

@@ -18,6 +18,8 @@ pub struct Look {
     pub watts: Option<f64>,
     /// Step of the fan; 0 is off, none where there is no fan to be seen.
     pub fan: Option<u32>,
+    /// Steps that the engine has ended since the look before; none while that is not known.
+    pub steps: u32,
     /// The firmware says that it throttles for heat now.
     pub throttled: bool,
     /// Why there is no temperature, for a person; empty where there is one.

@@ -21,6 +21,7 @@ mod notices;
 mod quiet;
 mod sensors;
 mod stages;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod traits;

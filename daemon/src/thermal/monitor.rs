@@ -86,6 +86,8 @@ struct Watch {
     fan: Vec<Celsius>,
     history: History,
     engine: watch::Receiver<Arc<Snapshot>>,
+    /// Steps that the engine had ended at the last look.
+    steps: u64,
 }
 
 /// Reads once, then starts the task; `engine` tells what the models did, for the history; `decide` gets each budget that the engine has to hear of.
@@ -164,7 +166,7 @@ impl Watch {
         governor.set_mode(tuning.mode());
         let activity = Activity::new(&settings.thermal.root);
         let history = History::open(&settings.state_directory);
-        Watch { board, governor, activity, cap, learnt, fan, history, engine }
+        Watch { board, governor, activity, cap, learnt, fan, history, engine, steps: 0 }
     }
 
     fn tune(&mut self, old: &Tuning, new: &Tuning) {
@@ -184,7 +186,9 @@ impl Watch {
     /// One look, and what follows from it. `told` is the budget in force.
     fn look(&mut self, told: Option<&Budget>) -> (Budget, Heat) {
         let reading = self.board.read();
-        let look = self.activity.look(&self.board, &reading);
+        let engine = self.engine.borrow().clone();
+        let steps = engine.stats.steps.saturating_sub(std::mem::replace(&mut self.steps, engine.stats.steps));
+        let look = Look { steps: u32::try_from(steps).unwrap_or(u32::MAX), ..self.activity.look(&self.board, &reading) };
         let budget = self.governor.on(&look);
         for notice in self.governor.notices() {
             tracing::warn!("thermal: {notice}");
@@ -195,7 +199,6 @@ impl Watch {
             self.governor.set_clocks(Vec::new());
         }
         let heat = self.describe(&reading, &look, &budget);
-        let engine = self.engine.borrow().clone();
         self.history.note(&heat, &engine.stats.models, look.at, SystemTime::now());
         if told.is_some_and(|told| budget.decides_otherwise(told)) {
             let (threads, batch, clock, admit) = (budget.threads, heat.batch, budget.clock, budget.admit.as_str());

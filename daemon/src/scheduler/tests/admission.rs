@@ -224,3 +224,17 @@ fn a_daemon_that_shuts_down_finishes_what_it_can_and_hands_the_rest_back() {
     assert_eq!(fault(&board, late).kind, FaultKind::Overloaded);
     assert_eq!(fault(&board, late).message, "the daemon is shutting down");
 }
+
+#[test]
+fn a_board_that_will_soon_be_slower_admits_what_it_can_still_do_then() {
+    let admitted = |soon: f64| {
+        let mut board = Board::new(BOUNDS, Budget { soon, ..Budget::unbounded(2) });
+        board.install("digits", Model::new(ms(0), ms(20)));
+        board.on(Event::Model(name("digits"), Readiness::Ready(Model::new(ms(0), ms(20)).profile())));
+        let asked: Vec<Ticket> = (0..1000).map(|n| board.ask_at(us(n), Ask::of("digits").within(ms(5000)))).collect();
+        board.run();
+        asked.iter().filter(|ticket| board.end(**ticket).served()).count()
+    };
+    let (same, slower) = (admitted(2.0), admitted(0.5));
+    assert!((190..=210).contains(&same) && (45..=55).contains(&slower), "{same} and {slower}");
+}

@@ -58,6 +58,7 @@ impl Board {
             clock,
             watts: None,
             fan: None,
+            steps: 0,
             throttled: false,
             complaint: String::new(),
         }
