@@ -6,12 +6,6 @@ use crate::loops::{self, Loop};
 /// Adding 1.5 * 2^23 to a small float leaves its nearest integer, ties to even, in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// Values that loops take at once: a block is some of them.
-const LINE: usize = 16;
-
-/// Values of the largest block.
-const LARGEST: usize = 256;
-
 /// Rows of `i8` with a scale for each block: `round(value * (127 / largest))`, the scale `largest / 127`. Kept from call to call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QuantizedRows {
@@ -36,10 +30,9 @@ impl QuantizedRows {
     /// Quantizes `rows`, of `depth` floats each, in place of what was there. A block with a NaN or an infinity becomes NaN.
     ///
     /// # Panics
-    /// If `rows` is not whole rows, or `block` no multiple of 16 up to 256.
+    /// If `rows` is not whole rows, or `block` is 0.
     pub fn quantize(&mut self, rows: &[f32], depth: usize, block: usize) {
-        assert!(depth > 0 && rows.len().is_multiple_of(depth), "int4: whole rows of at least one value");
-        assert!((LINE..=LARGEST).contains(&block) && block.is_multiple_of(LINE), "int4: blocks of 16 to 256, not {block}");
+        assert!(block > 0 && depth > 0 && rows.len().is_multiple_of(depth), "int4: whole rows of at least one value");
         let (count, blocks) = (rows.len() / depth, depth.div_ceil(block));
         (self.count, self.depth, self.block, self.blocks) = (count, depth, block, blocks);
         self.values.resize(count * blocks * block, 0);
@@ -118,35 +111,25 @@ impl Loop for Quantize<'_> {
     fn run<const FUSED: bool>(self) {
         let QuantizedRows { count, depth, block, blocks, ref mut values, ref mut scales, ref mut sums } = *self.rows;
         let targets = values.chunks_exact_mut(blocks * block);
-        let mut filled_up = [[0.0; LINE]; LARGEST / LINE];
         for (row, (source, target)) in self.source.chunks_exact(depth).zip(targets).enumerate() {
             for (index, (source, target)) in source.chunks(block).zip(target.chunks_exact_mut(block)).enumerate() {
-                let lines = if source.len() == block {
-                    source.as_chunks().0
-                } else {
-                    // The last of a row: what follows is 0 from the first row on.
-                    filled_up.as_flattened_mut()[..source.len()].copy_from_slice(source);
-                    &filled_up[..block / LINE]
-                };
-                (scales[index * count + row], sums[index * count + row]) = quantize(lines, target.as_chunks_mut().0);
+                (scales[index * count + row], sums[index * count + row]) = quantize(source, target);
             }
         }
     }
 }
 
-/// Quantizes one block; its scale, and the sum of its integers.
+/// Quantizes one block, of which the row may end before its end; its scale, and the sum of its integers.
 #[inline(always)]
-fn quantize(source: &[[f32; LINE]], target: &mut [[i8; LINE]]) -> (f32, i32) {
+fn quantize(source: &[f32], target: &mut [i8]) -> (f32, i32) {
     // As bits, positive floats are ordered as integers are, and a NaN is the largest: the comparison is exact in any order.
-    let mut lanes = [0; LINE];
-    for line in source {
-        for (lane, value) in lanes.iter_mut().zip(line) {
-            *lane = (*lane).max(value.to_bits() & i32::MAX as u32);
-        }
+    let largest = f32::from_bits(source.iter().fold(0, |largest, value| largest.max(value.to_bits() & i32::MAX as u32)));
+    let (target, rest) = target.split_at_mut(source.len());
+    if !rest.is_empty() {
+        rest.fill(0);
     }
-    let largest = f32::from_bits(lanes.into_iter().fold(0, u32::max));
     if largest == 0.0 {
-        target.fill([0; LINE]);
+        target.fill(0);
         return (0.0, 0);
     }
     if !largest.is_finite() {
@@ -154,13 +137,11 @@ fn quantize(source: &[[f32; LINE]], target: &mut [[i8; LINE]]) -> (f32, i32) {
     }
     // Of the smallest floats the quotient would be infinite. No product rounds to more than 127.
     let factor = (127.0 / largest).min(f32::MAX);
-    let mut sums = [0; LINE];
-    for (line, target) in source.iter().zip(target) {
-        for ((sum, value), target) in sums.iter_mut().zip(line).zip(target) {
-            let step = (value * factor + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-            *target = step as i8;
-            *sum += step;
-        }
+    let mut sum = 0;
+    for (value, target) in source.iter().zip(target) {
+        let step = (value * factor + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+        *target = step as i8;
+        sum += step;
     }
-    (largest / 127.0, sums.iter().sum())
+    (largest / 127.0, sum)
 }
