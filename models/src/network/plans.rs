@@ -3,7 +3,7 @@
 
 use super::weights::{Count, Held};
 use crate::onnx::{MAX_ELEMENTS, Port, reason};
-use crate::ops::strided;
+use crate::ops::{alike, strided};
 use crate::panics::caught;
 use hearth_api::tensor::TensorMetadata;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -186,6 +186,7 @@ fn type_graph(model: InferenceModel) -> Result<TypedModel, String> {
 fn optimise(model: TypedModel, last: impl FnOnce(&mut TypedModel) -> TractResult<()>) -> Result<Arc<TypedRunnableModel>, String> {
     let optimised = caught(|| -> TractResult<_> {
         let mut model = model.into_optimized()?;
+        alike::replace(&mut model);
         last(&mut model)?;
         TypedRunnableModel::new(model)
     });

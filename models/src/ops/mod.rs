@@ -1,6 +1,7 @@
 //! Operators of our own in tract graphs. tract's QuantizeLinear and DequantizeLinear are kept out: its declutter takes what lies
 //! between them for pointwise, which makes attention silently wrong.
 
+pub(crate) mod alike;
 mod branch;
 mod computed_grid;
 mod dequantize;
