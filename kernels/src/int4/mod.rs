@@ -183,7 +183,8 @@ impl Visit for Columns {
 }
 
 /// `out[row][output] = bias + sum over the blocks of (exact sum of the block) * (row's scale * weights' scale)`, added to the bias
-/// in order, each operation rounded to `f32`, but that the addition is fused with its product on 64-bit ARM. `bias` is empty or one an output; `out` as in [`linear::multiply`].
+/// in order, each operation rounded to `f32`, but that the addition is fused with its product on 64-bit ARM. `bias` is empty or one an
+/// output; `out` as in [`linear::multiply`].
 ///
 /// # Panics
 /// If the rows have another depth or block than the weights, if `rows` leaves them, if `outputs` does not start at a multiple of

@@ -523,7 +523,11 @@ fn of_an_if_whose_condition_is_an_input_a_branch_that_does_not_fit_the_shapes_is
         .input("x", Float, &[-1, 2, -1])
         .node_with("If c -> y", vec![("then_branch", Attribute::Body(squeezed.0)), ("else_branch", Attribute::Body(greatest.0))])
         .output("y", Float, &[-1, 2]);
-    unnamed(&mut graph.0.input[1], 2);
+    // Another symbol than the batch's.
+    let size = Some(tract_onnx::pb::tensor_shape_proto::dimension::Value::DimParam("samples".into()));
+    if let Some(tract_onnx::pb::type_proto::Value::TensorType(x)) = &mut graph.0.input[1].r#type.as_mut().unwrap().value {
+        x.shape.as_mut().unwrap().dim[2].value = size;
+    }
     let network = load(&graph.write());
     let request = |condition: u8, x: &[f32]| {
         let condition = Tensor { name: "c".into(), datatype: Datatype::Bool, shape: vec![], data: vec![condition].into() };

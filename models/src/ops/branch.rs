@@ -94,7 +94,7 @@ impl Branch {
                 *inputs = tried;
                 Ok(changed | self.give(outputs, false)?)
             }
-            Err(error) if inputs.iter().all(|input| input.shape.is_concrete()) => {
+            Err(error) if inputs.iter().all(has_size) => {
                 (self.body, self.misfit) = (before, Some(reason(&error)));
                 Ok(true)
             }
@@ -118,6 +118,11 @@ impl Branch {
         }
         Ok(body.output_outlets()?.iter().map(|outlet| wires[outlet]).collect())
     }
+}
+
+/// Whether all dimensions are numbers: what does not fit a symbol may fit what it will stand for.
+fn has_size(fact: &InferenceFact) -> bool {
+    fact.shape.concretize().is_some_and(|shape| shape.iter().all(|dim| dim.to_usize().is_ok()))
 }
 
 impl Op for If {
