@@ -3,7 +3,9 @@
 use crate::InstructionSet;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::{Kind, Products};
-use crate::pointwise::PLAIN_FUSED;
+
+/// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
+pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
 /// A loop over floats that is compiled once for each kind of CPU. Its `run` is `#[inline(always)]`.
 pub(crate) trait Loop {

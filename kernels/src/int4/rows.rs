@@ -109,39 +109,68 @@ struct Quantize<'a> {
 impl Loop for Quantize<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let QuantizedRows { count, depth, block, blocks, ref mut values, ref mut scales, ref mut sums } = *self.rows;
+        // Of small blocks the compiler is to know the size: what surrounds the loops takes as long as they do.
+        match self.rows.block {
+            16 => self.blocks_of(16),
+            32 => self.blocks_of(32),
+            block => self.blocks_of(block),
+        }
+    }
+}
+
+impl Quantize<'_> {
+    #[inline(always)]
+    fn blocks_of(self, block: usize) {
+        let QuantizedRows { count, depth, blocks, ref mut values, ref mut scales, ref mut sums, .. } = *self.rows;
         let targets = values.chunks_exact_mut(blocks * block);
         for (row, (source, target)) in self.source.chunks_exact(depth).zip(targets).enumerate() {
-            for (index, (source, target)) in source.chunks(block).zip(target.chunks_exact_mut(block)).enumerate() {
-                (scales[index * count + row], sums[index * count + row]) = quantize(source, target);
+            let (mut sources, mut at) = (source.chunks_exact(block), row);
+            for (source, target) in sources.by_ref().zip(target.chunks_exact_mut(block)) {
+                (scales[at], sums[at]) = quantize(source, target);
+                at += count;
+            }
+            let left = sources.remainder();
+            if !left.is_empty() {
+                let (target, rest) = target[depth - left.len()..].split_at_mut(left.len());
+                (scales[at], sums[at]) = quantize(left, target);
+                rest.fill(0);
             }
         }
     }
 }
 
-/// Quantizes one block, of which the row may end before its end; its scale, and the sum of its integers.
+/// Values that are quantized side by side, whatever the width of the vectors.
+const LANES: usize = 16;
+
+/// Quantizes one block; its scale, and the sum of its integers.
 #[inline(always)]
 fn quantize(source: &[f32], target: &mut [i8]) -> (f32, i32) {
+    let ((blocks, left), (targets, target_left)) = (source.as_chunks::<LANES>(), target.as_chunks_mut::<LANES>());
     // As bits, positive floats are ordered as integers are, and a NaN is the largest: the comparison is exact in any order.
-    let largest = f32::from_bits(source.iter().fold(0, |largest, value| largest.max(value.to_bits() & i32::MAX as u32)));
-    let (target, rest) = target.split_at_mut(source.len());
-    if !rest.is_empty() {
-        rest.fill(0);
+    let size = |value: &f32| value.to_bits() & i32::MAX as u32;
+    let mut largest = [0; LANES];
+    for block in blocks {
+        largest.iter_mut().zip(block).for_each(|(largest, value)| *largest = size(value).max(*largest));
     }
-    if largest == 0.0 {
-        target.fill(0);
-        return (0.0, 0);
-    }
+    let largest = f32::from_bits(largest.into_iter().chain(left.iter().map(size)).fold(0, u32::max));
     if !largest.is_finite() {
         return (f32::NAN, 0);
     }
-    // Of the smallest floats the quotient would be infinite. No product rounds to more than 127.
+    // Of the smallest floats, and of zeros, the quotient would be infinite. No product rounds to more than 127.
     let factor = (127.0 / largest).min(f32::MAX);
-    let mut sum = 0;
-    for (value, target) in source.iter().zip(target) {
-        let step = (value * factor + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-        *target = step as i8;
-        sum += step;
+    let rounded = |value: &f32| (value * factor + ROUND).to_bits();
+    let mut sums = [0u32; LANES];
+    for (block, target) in blocks.iter().zip(targets) {
+        let bits = block.each_ref().map(rounded);
+        sums.iter_mut().zip(bits).for_each(|(sum, bits)| *sum = sum.wrapping_add(bits));
+        // The lowest byte of ROUND is 0.
+        *target = bits.map(|bits| bits as i8);
     }
-    (largest / 127.0, sum)
+    let mut sum = sums.into_iter().fold(0, u32::wrapping_add);
+    for (value, target) in left.iter().zip(target_left) {
+        let bits = rounded(value);
+        sum = sum.wrapping_add(bits);
+        *target = bits as i8;
+    }
+    (largest / 127.0, sum.wrapping_sub(ROUND.to_bits().wrapping_mul(source.len() as u32)) as i32)
 }

@@ -1,7 +1,8 @@
 //! Block-wise products against their definition, on every instruction set, bit for bit, and against floats, within the grid's error.
 
 use super::*;
-use crate::pointwise::{PLAIN_FUSED, multiply_add};
+use crate::loops::PLAIN_FUSED;
+use crate::pointwise::multiply_add;
 use proptest::prelude::*;
 
 struct Noise(u64);

@@ -2,17 +2,13 @@
 //! multiply-add where the set has it. So the last bits differ between CPUs; all are within the stated bounds.
 
 use crate::InstructionSet;
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::Kind;
+use crate::loops::{self, Loop};
 
 /// Partial sums that are kept side by side, whatever the width of the vectors.
 const LANES: usize = 16;
 
 /// Columns whose softmax is computed at once: with the rows of a usual depth, within the first-level cache.
 const STRIP: usize = 32;
-
-/// Whether the plain code may fuse: in NEON of 64-bit ARM it is an instruction, elsewhere a call.
-pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
 /// An activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +34,7 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
 
 /// [`activate`] with a given instruction set.
 pub fn activate_on(set: InstructionSet, activation: Activation, values: &mut [f32]) {
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::activate(activation, values) },
-        // NEON is in every CPU of 64-bit ARM, so that the compiler uses it here.
-        _ => activate_each::<PLAIN_FUSED>(activation, values),
-    }
+    loops::run(set, Activate { activation, values });
 }
 
 /// Softmax of each row of `depth` values, within `1e-6` of each result: `exp(x - max) / sum`. What is so far under the row's
@@ -59,12 +49,7 @@ pub fn softmax(values: &mut [f32], depth: usize) {
 /// [`softmax`] with a given instruction set.
 pub fn softmax_on(set: InstructionSet, values: &mut [f32], depth: usize) {
     check_rows("softmax", values.len(), depth);
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax(values, depth) },
-        _ => softmax_rows::<PLAIN_FUSED>(values, depth),
-    }
+    loops::run(set, Softmax { values, depth });
 }
 
 /// [`softmax`] over an axis that is not the last: values of `outer x depth x inner`, over the depth for each of the others.
@@ -78,12 +63,7 @@ pub fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
 /// [`softmax_columns`] with a given instruction set.
 pub fn softmax_columns_on(set: InstructionSet, values: &mut [f32], depth: usize, inner: usize) {
     check_blocks("softmax", values.len(), depth, inner);
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::softmax_columns(values, depth, inner) },
-        _ => softmax_blocks::<PLAIN_FUSED>(values, depth, inner),
-    }
+    loops::run(set, SoftmaxColumns { values, depth, inner });
 }
 
 /// The parameters of [`layer_normalise`].
@@ -112,12 +92,7 @@ pub fn layer_normalise_on(set: InstructionSet, values: &[f32], norm: &LayerNorm<
     check_rows("layer norm", values.len(), depth);
     assert_eq!(values.len(), out.len(), "layer norm: as many results as values");
     assert!([0, depth].contains(&norm.bias.len()), "layer norm: {} biases for rows of {depth}", norm.bias.len());
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a `Kind::Avx2` exists only where AVX2 was detected, and FMA just was.
-        Kind::Avx2(_) if std::arch::is_x86_feature_detected!("fma") => unsafe { avx2::layer_normalise(values, norm, out) },
-        _ => layer_normalise_rows::<PLAIN_FUSED>(values, norm, out),
-    }
+    loops::run(set, Normalise { values, norm, out });
 }
 
 fn check_rows(what: &str, length: usize, depth: usize) {
@@ -129,48 +104,31 @@ pub(super) fn check_blocks(what: &str, length: usize, depth: usize, inner: usize
     assert!(whole, "{what}: {length} values are not whole blocks of {depth} x {inner}");
 }
 
-/// The same code with vectors of eight, and fused.
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::*;
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn activate(activation: Activation, values: &mut [f32]) {
-        activate_each::<true>(activation, values);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn softmax(values: &mut [f32], depth: usize) {
-        softmax_rows::<true>(values, depth);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn softmax_columns(values: &mut [f32], depth: usize, inner: usize) {
-        softmax_blocks::<true>(values, depth, inner);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn layer_normalise(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
-        layer_normalise_rows::<true>(values, norm, out);
-    }
-}
-
 /// `a * b + c`, rounded once if `FUSED`.
 #[inline(always)]
 pub(crate) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-#[inline(always)]
-fn activate_each<const FUSED: bool>(activation: Activation, values: &mut [f32]) {
-    match activation {
-        // A comparison that NaN fails.
-        Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
-        Activation::Sigmoid => map(values, sigmoid::<FUSED>),
-        Activation::Tanh => map(values, tanh::<FUSED>),
-        Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
-        Activation::Gelu => map(values, gelu::<FUSED>),
-        Activation::GeluTanh => map(values, gelu_tanh::<FUSED>),
+/// [`activate`] as a loop.
+struct Activate<'a> {
+    activation: Activation,
+    values: &'a mut [f32],
+}
+
+impl Loop for Activate<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Activate { activation, values } = self;
+        match activation {
+            // A comparison that NaN fails.
+            Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
+            Activation::Sigmoid => map(values, sigmoid::<FUSED>),
+            Activation::Tanh => map(values, tanh::<FUSED>),
+            Activation::Silu => map(values, |x| x * sigmoid::<FUSED>(x)),
+            Activation::Gelu => map(values, gelu::<FUSED>),
+            Activation::GeluTanh => map(values, gelu_tanh::<FUSED>),
+        }
     }
 }
 
@@ -192,14 +150,25 @@ pub(crate) fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
     x * sigmoid::<FUSED>(x * multiply_add::<FUSED>(0.071_354_82, x * x, 1.595_769))
 }
 
-/// Source of the approximation of erfc: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+/// `x * (1/2 + x P(x^2) / Q(x^2))`: the quotient fits the distribution function of the normal distribution less a half, with errors
+/// of at most 2e-8 between -5.5 and 5.5, beyond which it changes by no more.
 #[inline(always)]
+#[expect(clippy::manual_clamp, reason = "each of the two is one instruction, which the comparisons of `clamp` are not")]
 fn gelu<const FUSED: bool>(x: f32) -> f32 {
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / multiply_add::<FUSED>(0.327_591_1, z, 1.0);
-    let polynomial = polynomial::<FUSED>(t, 1.061_405_4, &[-1.453_152, 1.421_413_8, -0.284_496_72, 0.254_829_6]);
-    let tail = 0.5 * (polynomial * t * exp::<FUSED>(-z * z));
-    x * if x < 0.0 { tail } else { 1.0 - tail }
+    const FURTHEST: f32 = 5.5;
+    const ABOVE: [f32; 6] = [-2.231_784_9e-8, 3.325_514e-6, 1.765_728_4e-4, 4.545_903_4e-3, 3.648_502_3e-2, 3.989_42e-1];
+    const BELOW: [f32; 4] = [1.864_733_9e-3, 2.942_009_4e-2, 2.581_176_1e-1, 1.0];
+    let held = if cfg!(target_arch = "aarch64") {
+        // One instruction each, where the comparisons below are two. The product at the end is NaN where `x` is.
+        x.max(-FURTHEST).min(FURTHEST)
+    } else {
+        let held = if x < -FURTHEST { -FURTHEST } else { x };
+        if held > FURTHEST { FURTHEST } else { held }
+    };
+    let square = held * held;
+    let above = polynomial::<FUSED>(square, 1.119_079e-10, &ABOVE);
+    let below = polynomial::<FUSED>(square, 6.456_11e-5, &BELOW);
+    x * (held * above / below + 0.5)
 }
 
 /// The value at `x` of the polynomial with these coefficients, in the order of falling powers (Horner's scheme).
@@ -264,30 +233,47 @@ fn exp_2x_less_1<const FUSED: bool>(x: f32) -> f32 {
     multiply_add::<FUSED>(rest, scale, scale - 1.0)
 }
 
-#[inline(always)]
-fn softmax_rows<const FUSED: bool>(values: &mut [f32], depth: usize) {
-    for row in values.chunks_exact_mut(depth) {
-        let largest = fold(row, f32::NEG_INFINITY, |value| value, |largest, value| if value > largest { value } else { largest });
-        for value in &mut *row {
-            *value = exp::<FUSED>(*value - largest);
-        }
-        let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
-        for value in row {
-            *value *= factor;
+/// [`softmax`] as a loop.
+struct Softmax<'a> {
+    values: &'a mut [f32],
+    depth: usize,
+}
+
+impl Loop for Softmax<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for row in self.values.chunks_exact_mut(self.depth) {
+            let largest = fold(row, f32::NEG_INFINITY, |value| value, |largest, value| if value > largest { value } else { largest });
+            for value in &mut *row {
+                *value = exp::<FUSED>(*value - largest);
+            }
+            let factor = 1.0 / fold(row, 0.0, |value| value, |sum, value| sum + value);
+            for value in row {
+                *value *= factor;
+            }
         }
     }
 }
 
-/// In strips of [`STRIP`] columns, a known number when compiled, and what is left.
-#[inline(always)]
-fn softmax_blocks<const FUSED: bool>(values: &mut [f32], depth: usize, inner: usize) {
-    for block in values.chunks_exact_mut(depth * inner) {
-        for start in (0..inner).step_by(STRIP) {
-            let strip = &mut block[start..];
-            if inner - start >= STRIP {
-                softmax_strip::<FUSED>(strip, inner, STRIP);
-            } else {
-                softmax_strip::<FUSED>(strip, inner, inner - start);
+/// [`softmax_columns`] as a loop: in strips of [`STRIP`] columns, a known number when compiled, and what is left.
+struct SoftmaxColumns<'a> {
+    values: &'a mut [f32],
+    depth: usize,
+    inner: usize,
+}
+
+impl Loop for SoftmaxColumns<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let SoftmaxColumns { values, depth, inner } = self;
+        for block in values.chunks_exact_mut(depth * inner) {
+            for start in (0..inner).step_by(STRIP) {
+                let strip = &mut block[start..];
+                if inner - start >= STRIP {
+                    softmax_strip::<FUSED>(strip, inner, STRIP);
+                } else {
+                    softmax_strip::<FUSED>(strip, inner, inner - start);
+                }
             }
         }
     }
@@ -324,23 +310,33 @@ fn softmax_strip<const FUSED: bool>(values: &mut [f32], stride: usize, width: us
     }
 }
 
-#[inline(always)]
-fn layer_normalise_rows<const FUSED: bool>(values: &[f32], norm: &LayerNorm<'_>, out: &mut [f32]) {
-    let depth = norm.scale.len();
-    for (row, out) in values.chunks_exact(depth).zip(out.chunks_exact_mut(depth)) {
-        let mean = fold(row, 0.0, |value| value, |sum, value| sum + value) / depth as f32;
-        for (out, &value) in out.iter_mut().zip(row) {
-            *out = value - mean;
-        }
-        let variance = fold(out, 0.0, |value| value * value, |sum, square| sum + square) / depth as f32;
-        let factor = 1.0 / (variance + norm.epsilon).sqrt();
-        if norm.bias.is_empty() {
-            for (out, &scale) in out.iter_mut().zip(norm.scale) {
-                *out *= factor * scale;
+/// [`layer_normalise`] as a loop.
+struct Normalise<'a> {
+    values: &'a [f32],
+    norm: &'a LayerNorm<'a>,
+    out: &'a mut [f32],
+}
+
+impl Loop for Normalise<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Normalise { values, norm, out } = self;
+        let depth = norm.scale.len();
+        for (row, out) in values.chunks_exact(depth).zip(out.chunks_exact_mut(depth)) {
+            let mean = fold(row, 0.0, |value| value, |sum, value| sum + value) / depth as f32;
+            for (out, &value) in out.iter_mut().zip(row) {
+                *out = value - mean;
             }
-        } else {
-            for ((out, &scale), &bias) in out.iter_mut().zip(norm.scale).zip(norm.bias) {
-                *out = multiply_add::<FUSED>(*out, factor * scale, bias);
+            let variance = fold(out, 0.0, |value| value * value, |sum, square| sum + square) / depth as f32;
+            let factor = 1.0 / (variance + norm.epsilon).sqrt();
+            if norm.bias.is_empty() {
+                for (out, &scale) in out.iter_mut().zip(norm.scale) {
+                    *out *= factor * scale;
+                }
+            } else {
+                for ((out, &scale), &bias) in out.iter_mut().zip(norm.scale).zip(norm.bias) {
+                    *out = multiply_add::<FUSED>(*out, factor * scale, bias);
+                }
             }
         }
     }

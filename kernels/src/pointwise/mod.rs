@@ -13,7 +13,7 @@ pub use float::{
     Activation, LayerNorm, activate, activate_on, layer_normalise, layer_normalise_on, softmax, softmax_columns, softmax_columns_on,
     softmax_on,
 };
-pub(crate) use float::{PLAIN_FUSED, exp, fold, gelu_tanh, multiply_add, sigmoid, sigmoid_times_tanh, tanh};
+pub(crate) use float::{exp, fold, gelu_tanh, multiply_add, sigmoid, sigmoid_times_tanh, tanh};
 pub use lookup::Lookup;
 
 use crate::InstructionSet;

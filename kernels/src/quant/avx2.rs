@@ -146,21 +146,26 @@ pub(super) fn fake_quantize(values: &mut [f32], grid: Grid) {
 /// See [`scalar::extent`].
 #[target_feature(enable = "avx2")]
 pub(super) fn extent(values: &[f32]) -> (f32, f32) {
-    let (blocks, left) = values.as_chunks::<LANES>();
-    let (mut lowest, mut highest) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+    let (blocks, left) = values.as_chunks::<{ TOGETHER * LANES }>();
+    let (mut lowest, mut highest) = ([_mm256_setzero_ps(); TOGETHER], [_mm256_setzero_ps(); TOGETHER]);
     for block in blocks {
-        // SAFETY: an array of 8 floats.
-        let values = unsafe { _mm256_loadu_ps(block.as_ptr()) };
-        // Of a NaN and a number, MINPS and MAXPS give their second operand.
-        lowest = _mm256_min_ps(values, lowest);
-        highest = _mm256_max_ps(values, highest);
+        for ((values, lowest), highest) in block.as_chunks::<LANES>().0.iter().zip(&mut lowest).zip(&mut highest) {
+            // SAFETY: an array of 8 floats.
+            let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
+            // Of a NaN and a number, MINPS and MAXPS give their second operand.
+            *lowest = _mm256_min_ps(values, *lowest);
+            *highest = _mm256_max_ps(values, *highest);
+        }
     }
     let (mut lows, mut highs) = ([0.0; LANES], [0.0; LANES]);
-    // SAFETY: arrays of 8 floats.
-    unsafe {
-        _mm256_storeu_ps(lows.as_mut_ptr(), lowest);
-        _mm256_storeu_ps(highs.as_mut_ptr(), highest);
+    let (mut least, mut greatest) = scalar::extent(left);
+    for (lowest, highest) in lowest.into_iter().zip(highest) {
+        // SAFETY: arrays of 8 floats.
+        unsafe {
+            _mm256_storeu_ps(lows.as_mut_ptr(), lowest);
+            _mm256_storeu_ps(highs.as_mut_ptr(), highest);
+        }
+        (least, greatest) = (lows.into_iter().fold(least, f32::min), highs.into_iter().fold(greatest, f32::max));
     }
-    let left = scalar::extent(left);
-    (lows.into_iter().fold(left.0, f32::min), highs.into_iter().fold(left.1, f32::max))
+    (least, greatest)
 }

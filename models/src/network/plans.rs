@@ -3,7 +3,7 @@
 
 use super::weights::{Count, Held};
 use crate::onnx::{MAX_ELEMENTS, Port, reason};
-use crate::ops::{alike, strided};
+use crate::ops::{alike, gelu, strided};
 use crate::panics::caught;
 use hearth_api::tensor::TensorMetadata;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -187,6 +187,7 @@ fn optimise(model: TypedModel, last: impl FnOnce(&mut TypedModel) -> TractResult
     let optimised = caught(|| -> TractResult<_> {
         let mut model = model.into_optimized()?;
         alike::replace(&mut model);
+        gelu::replace(&mut model);
         last(&mut model)?;
         TypedRunnableModel::new(model)
     });

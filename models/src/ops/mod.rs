@@ -6,6 +6,7 @@ mod branch;
 mod computed_grid;
 mod dequantize;
 mod fake_quantize;
+pub(crate) mod gelu;
 mod grid;
 pub(crate) mod integers;
 mod quantize;

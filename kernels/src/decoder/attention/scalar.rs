@@ -4,7 +4,7 @@ use super::partial::{Partial, Weigh};
 use super::products::{Element, Kernel, Product, Vector, multiply};
 use crate::decoder::kv::LANES;
 use crate::half::to_f32;
-use crate::pointwise::PLAIN_FUSED;
+use crate::loops::PLAIN_FUSED;
 
 pub(super) struct Scalar;
 

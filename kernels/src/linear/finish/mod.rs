@@ -17,8 +17,9 @@ impl<T> Lanes for T {}
 
 use super::rows::Value;
 use crate::InstructionSet;
+use crate::loops::PLAIN_FUSED;
 use crate::loops::{Hold, run};
-use crate::pointwise::{Lookup, PLAIN_FUSED, multiply_add};
+use crate::pointwise::{Lookup, multiply_add};
 use std::ops::Range;
 
 /// How sums are finished: [`Requantize`], [`Float`] or [`Raw`]. Sums wrap as `i32` do.

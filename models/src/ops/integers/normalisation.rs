@@ -20,26 +20,26 @@ fn datum_type(grid: Option<Grid>) -> DatumType {
     if grid.is_some() { DatumType::I8 } else { DatumType::F32 }
 }
 
-/// Reads some values of a tensor as floats, `i8` being on `grid`.
-fn read(tensor: &Tensor, range: std::ops::Range<usize>, grid: Grid, values: &mut Vec<f32>) -> TractResult<()> {
-    values.resize(range.len(), 0.0);
-    let plain = tensor.try_as_plain_ram()?;
-    if tensor.datum_type() == DatumType::I8 {
-        dequantize(&plain.as_slice::<i8>()?[range], grid, values);
-    } else {
-        values.copy_from_slice(&plain.as_slice::<f32>()?[range]);
-    }
-    Ok(())
-}
-
-/// Writes some values to a tensor, on a grid if there is one.
-fn write(values: &[f32], grid: Option<Grid>, start: usize, tensor: &mut Tensor) -> TractResult<()> {
-    let (mut plain, range) = (tensor.try_as_plain_ram_mut()?, start..start + values.len());
-    match grid {
-        Some(grid) => quantize(values, grid, &mut plain.as_slice_mut::<i8>()?[range]),
-        None => plain.as_slice_mut::<f32>()?[range].copy_from_slice(values),
-    }
-    Ok(())
+/// Calls `compute` with parts of `step` values of a tensor of `f32`, or of `i8` on a grid: where a part begins, and where to put it, as
+/// floats.
+fn in_parts(
+    output: &mut Tensor,
+    grid: Option<Grid>,
+    step: usize,
+    values: &mut Vec<f32>,
+    mut compute: impl FnMut(usize, &mut [f32]) -> TractResult<()>,
+) -> TractResult<()> {
+    let mut plain = output.try_as_plain_ram_mut()?;
+    let Some(grid) = grid else {
+        let mut parts = plain.as_slice_mut::<f32>()?.chunks_mut(step).enumerate();
+        return parts.try_for_each(|(index, part)| compute(index * step, part));
+    };
+    plain.as_slice_mut::<i8>()?.chunks_mut(step).enumerate().try_for_each(|(index, part)| {
+        values.resize(part.len(), 0.0);
+        compute(index * step, values)?;
+        quantize(values, grid, part);
+        Ok(())
+    })
 }
 
 /// `softmax(scale * x + mask)`; the mask is a second input of `f32`, repeated as ONNX broadcasts.
@@ -81,34 +81,75 @@ impl Compute for Softmax {
         let shape: TVec<usize> = output.shape().into();
         let axis = self.axis(shape.len())?;
         let (depth, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-        let block = depth * inner;
         if output.len() == 0 {
             return Ok(());
         }
-        let mask = inputs.get(1).map(|mask| mask.broadcast_to_shape(&shape)).transpose()?;
+        let mask = inputs.get(1).map(|mask| Mask::new(mask, &shape)).transpose()?;
         let x = if inputs[0].shape() == &*shape { None } else { Some(inputs[0].broadcast_to_shape(&shape)?) };
         let x = x.as_ref().unwrap_or(inputs[0]);
-        let step = if inner == 1 { depth * (VALUES / depth).max(1) } else { block };
+        let step = if inner == 1 { depth * (VALUES / depth).max(1) } else { depth * inner };
+        let given = x.try_as_plain_ram()?;
         with_memory(|Memory { values, .. }| {
-            for start in (0..output.len()).step_by(step) {
-                let range = start..(start + step).min(output.len());
-                read(x, range.clone(), Grid::new(self.scale, 0i8), values)?;
-                if x.datum_type() == DatumType::F32 && self.scale != 1.0 {
-                    values.iter_mut().for_each(|value| *value *= self.scale);
+            in_parts(output, self.grid, step, values, |start, values| {
+                let range = start..start + values.len();
+                if x.datum_type() == DatumType::I8 {
+                    dequantize(&given.as_slice::<i8>()?[range], Grid::new(self.scale, 0i8), values);
+                } else {
+                    values.iter_mut().zip(&given.as_slice::<f32>()?[range]).for_each(|(value, x)| *value = x * self.scale);
                 }
                 if let Some(mask) = &mask {
-                    let mask = &mask.try_as_plain_ram()?;
-                    values.iter_mut().zip(&mask.as_slice::<f32>()?[range]).for_each(|(value, mask)| *value += mask);
+                    mask.add_to(values, start);
                 }
                 if inner == 1 {
                     pointwise::softmax(values, depth);
                 } else {
                     pointwise::softmax_columns(values, depth, inner);
                 }
-                write(values, self.grid, start, output)?;
-            }
-            Ok(())
+                Ok(())
+            })
         })
+    }
+}
+
+/// A mask that is repeated along some axes, read where it is.
+struct Mask<'a> {
+    values: &'a [f32],
+    /// Of the axes before the last: their sizes in the result, and between neighbours in the mask, 0 where it is repeated.
+    steps: TVec<(usize, usize)>,
+    /// Values of a row of the result, and of the mask: as many or one.
+    row: usize,
+    own_row: usize,
+}
+
+impl<'a> Mask<'a> {
+    fn new(mask: &'a Tensor, shape: &[usize]) -> TractResult<Mask<'a>> {
+        let lacking = shape.len().checked_sub(mask.rank()).context("a mask of more axes than what it masks")?;
+        let own: TVec<usize> = std::iter::repeat_n(&1, lacking).chain(mask.shape()).copied().collect();
+        ensure!(own.iter().zip(shape).all(|(own, size)| [1, *size].contains(own)), "a mask of {:?} for {shape:?}", mask.shape());
+        let last = shape.len() - 1;
+        let (mut steps, mut stride) = (TVec::new(), own[last]);
+        for (size, own) in shape[..last].iter().zip(&own[..last]).rev() {
+            steps.push((*size, if *own == 1 { 0 } else { stride }));
+            stride *= own;
+        }
+        Ok(Mask { values: mask.try_as_plain_ram()?.as_slice()?, steps, row: shape[last], own_row: own[last] })
+    }
+
+    /// Adds its part to whole rows of the result from value `start` on.
+    fn add_to(&self, values: &mut [f32], start: usize) {
+        for (index, row) in values.chunks_exact_mut(self.row).enumerate() {
+            let (mut index, mut place) = (start / self.row + index, 0);
+            for (size, step) in &self.steps {
+                place += index % size * step;
+                index /= size;
+            }
+            let mask = &self.values[place..][..self.own_row];
+            if let [mask] = mask {
+                row.iter_mut().for_each(|value| *value += mask);
+            } else {
+                row.iter_mut().zip(mask).for_each(|(value, mask)| *value += mask);
+            }
+        }
     }
 }
 
@@ -150,14 +191,19 @@ impl Compute for LayerNorm {
         let depth = self.scale.len();
         let norm = pointwise::LayerNorm { scale: &self.scale, bias: &self.bias, epsilon: self.epsilon };
         let step = depth * (VALUES / depth).max(1);
+        let given = inputs[0].try_as_plain_ram()?;
         with_memory(|Memory { values, results, .. }| {
-            for start in (0..output.len()).step_by(step) {
-                read(inputs[0], start..(start + step).min(output.len()), self.given, values)?;
-                results.resize(values.len(), 0.0);
-                layer_normalise(values, &norm, results);
-                write(results, self.grid, start, output)?;
-            }
-            Ok(())
+            in_parts(output, self.grid, step, results, |start, results| {
+                let range = start..start + results.len();
+                if inputs[0].datum_type() == DatumType::I8 {
+                    values.resize(results.len(), 0.0);
+                    dequantize(&given.as_slice::<i8>()?[range], self.given, values);
+                    layer_normalise(values, &norm, results);
+                } else {
+                    layer_normalise(&given.as_slice::<f32>()?[range], &norm, results);
+                }
+                Ok(())
+            })
         })
     }
 }
