@@ -103,6 +103,7 @@ impl Network {
         // The file, and what the graph was on its way, are several times what it is now.
         drop(source);
         memory::release_freed();
+        memory::keep_freed();
         Ok(network)
     }
 
