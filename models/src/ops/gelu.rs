@@ -28,3 +28,23 @@ pub(crate) fn replace(model: &mut TypedModel) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::tract_core::ops::nn::gelu_exact::gelu_exact;
+
+    #[test]
+    fn it_takes_the_place_of_tracts_and_gives_the_same() {
+        let mut model = TypedModel::default();
+        let source = model.add_source("x", f32::fact([5usize])).unwrap();
+        let output = model.wire_node("gelu", gelu_exact(), &[source]).unwrap();
+        model.select_output_outlets(&output).unwrap();
+        let x = || tvec!(tensor1(&[-7.0f32, -1.0, 0.0, 0.5, 7.0]).into_tvalue());
+        let expected = model.clone().into_runnable().unwrap().run(x()).unwrap();
+        replace(&mut model);
+        assert_eq!(model.node_by_name("gelu").unwrap().op().name(), "Gelu");
+        let found = model.into_runnable().unwrap().run(x()).unwrap();
+        found[0].close_enough(&expected[0], Approximation::Custom(1e-6, 0.0, 0.0)).unwrap();
+    }
+}

@@ -207,3 +207,27 @@ impl Compute for LayerNorm {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_added_as_onnx_broadcasts_it() {
+        let shape = [2, 3, 4, 5];
+        for own in [&[2, 1, 1, 5][..], &[1, 3, 4, 1], &[4, 5], &[5], &[1], &[], &[2, 3, 4, 5], &[3, 1, 1]] {
+            let values: Vec<f32> = (0..own.iter().product::<usize>()).map(|index| index as f32 + 1.0).collect();
+            let tensor = Tensor::from_shape(own, &values).unwrap();
+            let expected = tensor.broadcast_to_shape(&shape).unwrap();
+            let expected = expected.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+            let mask = Mask::new(&tensor, &shape).unwrap();
+            // In two parts of whole rows.
+            let mut found = vec![0.0; expected.len()];
+            let (first, second) = found.split_at_mut(35);
+            mask.add_to(first, 0);
+            mask.add_to(second, 35);
+            assert_eq!(found, expected, "{own:?}");
+        }
+        assert!(Mask::new(&Tensor::zero::<f32>(&[3, 5]).unwrap(), &shape).is_err());
+    }
+}
