@@ -2,6 +2,7 @@
 //! with the reason), brought to the forms that tract reads right, and parsed. Runs nothing.
 
 mod aliases;
+mod contrib;
 mod elements;
 mod half;
 pub(crate) mod integers;
@@ -69,9 +70,17 @@ impl Source {
             return Err(LoadError::invalid(file, "it names no ONNX operator set, so it is cut short", "copy or export it again"));
         }
         elements::normalise(file, graph)?;
-        names::check(file, graph, |op| {
-            integers::expands(op) || recurrent::expands(op) || (FRAMEWORK.op_register.0.contains_key(op) && !integers::is_own(op))
+        names::check(file, graph, |node| {
+            let op = node.op_type.as_str();
+            integers::expands(op) || recurrent::expands(op) || contrib::expands(node) || (read_by_tract(node) && !integers::is_own(op))
         })?;
+        if let Some(node) = contrib::not_understood(graph).into_iter().find(|node| contrib::misleads(node) || !read_by_tract(node)) {
+            return Err(LoadError::unsupported(
+                file,
+                format!("operator {}.{} with the inputs and attributes of node {:?}", node.domain, node.op_type, node.name),
+                "give the model as it was before it was optimised for one runtime",
+            ));
+        }
         sizes::check(file, graph)?;
         let initialised: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
         let inputs = graph.input.iter().filter(|i| !initialised.contains(i.name.as_str()));
@@ -112,6 +121,7 @@ impl Source {
     pub(crate) fn parse(&self) -> Result<InferenceModel, LoadError> {
         let mut proto = self.proto.clone();
         proto.graph.iter_mut().for_each(|graph| {
+            contrib::expand(graph);
             recurrent::complete(graph);
             integers::expand(graph);
         });
@@ -146,6 +156,10 @@ impl Source {
     /// The file's graph after passes; none where they have nothing to do. A file that confuses them is served as it is.
     fn rewritten(&self, passes: impl FnOnce(&mut GraphProto) -> Option<()>) -> Option<ModelProto> {
         let mut proto = self.proto.clone();
+        let passes = |graph: &mut GraphProto| {
+            contrib::expand(graph);
+            passes(graph)
+        };
         let done = caught(|| proto.graph.as_mut().and_then(passes)).unwrap_or_else(|panic| {
             tracing::warn!(file = %self.file.display(), panic, "the passes failed");
             None
@@ -161,6 +175,11 @@ impl Source {
             names => Err(fail(format!("nothing makes {}", names.join(", ")))),
         }
     }
+}
+
+/// Whether tract reads an operator of this name.
+fn read_by_tract(node: &NodeProto) -> bool {
+    FRAMEWORK.op_register.0.contains_key(node.op_type.as_str())
 }
 
 /// The version of ONNX's own operators.
@@ -237,7 +256,7 @@ fn datatype(element: DataType) -> Option<Datatype> {
 
 /// Whether a graph computes a grid from all of a batch.
 fn mixes_rows(graph: &GraphProto) -> bool {
-    any_node(graph, &mut |node| node.op_type == "DynamicQuantizeLinear")
+    any_node(graph, &mut |node| matches!(node.op_type.as_str(), "DynamicQuantizeLinear" | "DynamicQuantizeMatMul"))
 }
 
 /// The bodies (of If, Loop, Scan) that a node carries.

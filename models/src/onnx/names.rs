@@ -7,7 +7,7 @@ use std::path::Path;
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// Checks the structure of a graph and of its bodies.
-pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&str) -> bool) -> Result<(), LoadError> {
+pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&NodeProto) -> bool) -> Result<(), LoadError> {
     let nodes = count(graph);
     if nodes > MAX_NODES {
         return Err(LoadError::invalid(
@@ -18,7 +18,7 @@ pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&str) -> boo
     }
     let mut unknown = BTreeSet::new();
     super::any_node(graph, &mut |node| {
-        if !known(&node.op_type) {
+        if !known(node) {
             let domain = if node.domain.is_empty() { String::new() } else { format!("{}.", node.domain) };
             unknown.insert(format!("{domain}{}", node.op_type));
         }

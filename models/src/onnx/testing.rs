@@ -21,6 +21,7 @@ pub(crate) struct Graph(pub(crate) GraphProto);
 pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
+    Float(f32),
     Text(&'static str),
     Body(GraphProto),
 }
@@ -70,7 +71,7 @@ impl Graph {
         self
     }
 
-    /// `spec` is `Op in1 in2 -> out1 out2`; `_` is an input left out.
+    /// `spec` is `Op in1 in2 -> out1 out2`, or `domain:Op` and so on; `_` is an input or output left out.
     pub(crate) fn node(self, spec: &str) -> Graph {
         self.node_with(spec, vec![])
     }
@@ -78,7 +79,9 @@ impl Graph {
     pub(crate) fn node_with(mut self, spec: &str, attributes: Vec<(&str, Attribute)>) -> Graph {
         let (left, right) = spec.split_once("->").unwrap();
         let mut left = left.split_whitespace();
-        let op_type = left.next().unwrap().to_owned();
+        let given = |name: &str| if name == "_" { String::new() } else { name.to_owned() };
+        let operator = left.next().unwrap();
+        let (domain, op_type) = operator.split_once(':').unwrap_or(("", operator));
         let attribute = attributes
             .into_iter()
             .map(|(name, value)| {
@@ -91,6 +94,10 @@ impl Graph {
                     Attribute::Ints(ints) => {
                         proto.ints = ints;
                         AttributeType::Ints
+                    }
+                    Attribute::Float(f) => {
+                        proto.f = f;
+                        AttributeType::Float
                     }
                     Attribute::Text(text) => {
                         proto.s = text.into();
@@ -106,9 +113,10 @@ impl Graph {
             .collect();
         self.0.node.push(NodeProto {
             name: format!("{op_type}_{}", self.0.node.len()),
-            op_type,
-            input: left.map(|name| if name == "_" { String::new() } else { name.into() }).collect(),
-            output: right.split_whitespace().map(str::to_owned).collect(),
+            op_type: op_type.into(),
+            domain: domain.into(),
+            input: left.map(given).collect(),
+            output: right.split_whitespace().map(given).collect(),
             attribute,
             ..Default::default()
         });

@@ -70,6 +70,10 @@ pub(crate) trait Attributes: Sized {
         self.set(AttributeProto { name: name.into(), r#type: AttributeType::Floats as i32, floats, ..AttributeProto::default() })
     }
 
+    fn with_text(self, name: &str, text: &str) -> Self {
+        self.set(AttributeProto { name: name.into(), r#type: AttributeType::String as i32, s: text.into(), ..AttributeProto::default() })
+    }
+
     fn with_tensor(self, name: &str, tensor: TensorProto) -> Self {
         let t = Some(tensor);
         self.set(AttributeProto { name: name.into(), r#type: AttributeType::Tensor as i32, t, ..AttributeProto::default() })
@@ -119,7 +123,7 @@ pub(super) fn words(name: &str, dims: &[i64], elements: &[i32]) -> TensorProto {
     constant(name, DataType::Int32, dims, elements.iter().flat_map(|e| e.to_le_bytes()).collect())
 }
 
-pub(super) fn constant(name: &str, element: DataType, dims: &[i64], raw_data: Vec<u8>) -> TensorProto {
+pub(crate) fn constant(name: &str, element: DataType, dims: &[i64], raw_data: Vec<u8>) -> TensorProto {
     TensorProto { name: name.into(), data_type: element as i32, dims: dims.to_vec(), raw_data, ..TensorProto::default() }
 }
 

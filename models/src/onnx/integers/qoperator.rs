@@ -22,6 +22,10 @@ struct Form {
 
 impl Form {
     fn of(node: &NodeProto) -> Option<Form> {
+        // With its channels last, `contrib` has not understood it.
+        if node.int("channels_last") == Some(1) {
+            return None;
+        }
         let form = |operator, operands: &[usize], result| Form { operator, operands: operands.into(), result, bias: None, axis: 1 };
         Some(match node.op_type.as_str() {
             "QLinearConv" => Form { bias: Some(8), axis: 0, ..form("Conv", &[0, 3], 6) },
@@ -30,8 +34,8 @@ impl Form {
             "QLinearAdd" => form("Add", &[0, 3], 6),
             "QLinearMul" => form("Mul", &[0, 3], 6),
             "QLinearConcat" => form("Concat", &(2..node.input.len()).step_by(3).collect::<Vec<_>>(), 0),
-            "QLinearAveragePool" if node.int("channels_last") != Some(1) => form("AveragePool", &[0], 3),
-            "QLinearGlobalAveragePool" if node.int("channels_last") != Some(1) => form("GlobalAveragePool", &[0], 3),
+            "QLinearAveragePool" => form("AveragePool", &[0], 3),
+            "QLinearGlobalAveragePool" => form("GlobalAveragePool", &[0], 3),
             "QLinearReduceMean" => form("ReduceMean", &[0], 3),
             "QLinearSigmoid" => form("Sigmoid", &[0], 3),
             "QLinearLeakyRelu" => form("LeakyRelu", &[0], 3),

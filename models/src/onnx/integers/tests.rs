@@ -85,6 +85,7 @@ fn with_pads(more: &[(&'static str, Attribute)]) -> Vec<(&'static str, Attribute
     let copy = |a: &Attribute| match a {
         Attribute::Int(i) => Attribute::Int(*i),
         Attribute::Ints(i) => Attribute::Ints(i.clone()),
+        Attribute::Float(f) => Attribute::Float(*f),
         Attribute::Text(text) => Attribute::Text(text),
         Attribute::Body(g) => Attribute::Body(g.clone()),
     };

@@ -8,7 +8,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// See the module.
 pub(in crate::onnx) struct View<'a> {
-    pub(super) graph: &'a GraphProto,
+    pub(in crate::onnx) graph: &'a GraphProto,
     constants: HashMap<&'a str, &'a TensorProto>,
     makers: HashMap<&'a str, usize>,
     takers: HashMap<&'a str, Vec<usize>>,
