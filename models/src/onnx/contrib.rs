@@ -6,6 +6,7 @@ mod normalisation;
 mod parts;
 mod pictures;
 mod products;
+mod rank;
 #[cfg(test)]
 mod tests;
 

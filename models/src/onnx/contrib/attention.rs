@@ -1,7 +1,8 @@
 //! Attention whose questions, keys and values are made by one product.
 
-use super::parts::{Parts, rank};
+use super::parts::Parts;
 use super::products::IntegerProduct;
+use super::rank::rank;
 use crate::onnx::integers::nodes::{Attributes as _, constant};
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -116,7 +117,7 @@ fn heads(
 
 /// 1 where a token counts and 0 where not, as `[batch, 1, 1, tokens]` of floats: from a mask of that, or from the lengths of texts.
 fn unmasked(parts: &mut Parts<'_>, mask: &str) -> Option<String> {
-    let mask = match rank(parts.view, mask, 8)? {
+    let mask = match rank(parts.view, mask)? {
         2 => parts.cast(mask, DataType::Float),
         1 => {
             let [zero, one] = [0i64, 1].map(|value| parts.constant(constant("", DataType::Int64, &[], value.to_le_bytes().into())));

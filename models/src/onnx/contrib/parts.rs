@@ -4,8 +4,6 @@ use super::expansion;
 use crate::onnx::integers::nodes::{Attributes as _, constant, floats, node};
 use crate::onnx::integers::view::View;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::Dimension;
-use tract_onnx::pb::type_proto::Value as Type;
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 /// What an operator becomes.
@@ -103,35 +101,4 @@ impl<'a> Parts<'a> {
     pub(super) fn attributes(&self, without: &[&str]) -> Vec<AttributeProto> {
         self.old.attribute.iter().filter(|a| !without.contains(&a.name.as_str())).cloned().collect()
     }
-}
-
-/// How many axes a tensor has, as far as the nodes that made it tell.
-pub(super) fn rank(view: &View<'_>, name: &str, steps: usize) -> Option<usize> {
-    if let Some(constant) = view.constant(name) {
-        return Some(constant.dims.len());
-    }
-    if let Some(shape) = declared(view, name) {
-        return Some(shape.len());
-    }
-    let (_, maker) = view.maker(name)?;
-    let of = |index: usize| rank(view, maker.input.get(index)?, steps.checked_sub(1)?);
-    match maker.op_type.as_str() {
-        "Transpose" => maker.ints("perm").map(<[i64]>::len).or_else(|| of(0)),
-        "Reshape" => match view.maker(maker.input.get(1)?) {
-            // A shape put together from sizes of one axis each.
-            Some((_, concat)) if concat.op_type == "Concat" => Some(concat.input.len()),
-            _ => view.input(maker, 1).and_then(|shape| usize::try_from(*shape.dims.first()?).ok()),
-        },
-        "EmbedLayerNormalization" | "QEmbedLayerNormalization" if maker.output.get(1).is_some_and(|mask| mask == name) => Some(1),
-        "Add" | "Sub" | "Mul" | "Div" | "MatMul" | "FusedMatMul" => Some(of(0)?.max(of(1)?)),
-        "Cast" | "Softmax" | "Relu" | "LayerNormalization" | "SkipLayerNormalization" | "BiasGelu" | "Gelu" | "DequantizeLinear" => of(0),
-        _ => None,
-    }
-}
-
-/// The shape that the file gives of a tensor.
-fn declared<'a>(view: &View<'a>, name: &str) -> Option<&'a [Dimension]> {
-    let info = view.graph.input.iter().chain(&view.graph.value_info).find(|info| info.name == name)?;
-    let Type::TensorType(tensor) = info.r#type.as_ref()?.value.as_ref()?;
-    tensor.shape.as_ref().map(|shape| shape.dim.as_slice())
 }

@@ -1,7 +1,8 @@
 //! Convolutions with what follows them, and operators on pictures with their channels last.
 
-use super::parts::{Parts, rank};
+use super::parts::Parts;
 use super::products::activation;
+use super::rank::rank;
 use crate::onnx::integers::nodes::Attributes as _;
 use tract_onnx::pb::NodeProto;
 
@@ -45,7 +46,7 @@ pub(super) fn channels_first(parts: &mut Parts<'_>) -> Option<()> {
         "QLinearConv" => parts.view.input(parts.old, 3)?.dims.len(),
         "QLinearAveragePool" => 2 + parts.old.ints("kernel_shape")?.len(),
         // A pool over whole pictures does not tell of how many axes they are.
-        _ => rank(parts.view, parts.input(0)?, 8).unwrap_or(4),
+        _ => rank(parts.view, parts.input(0)?).unwrap_or(4),
     };
     let [first, last] = perms(rank as i64);
     let x = parts.transposed(parts.input(0)?, &first);

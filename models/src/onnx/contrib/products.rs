@@ -1,6 +1,7 @@
 //! Products of matrices with what is before and after them.
 
-use super::parts::{Parts, rank};
+use super::parts::Parts;
+use super::rank::rank;
 use crate::onnx::integers::nodes::{Attributes as _, node};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -60,7 +61,7 @@ pub(super) fn fused_mat_mul(parts: &mut Parts<'_>) -> Option<()> {
     for (operand, transposed) in operands.iter_mut().zip(["transA", "transB"]) {
         // One of rank 1 stays.
         if parts.is_set(transposed) {
-            let rank = rank(parts.view, operand, 8)? as i64;
+            let rank = rank(parts.view, operand)? as i64;
             if rank > 1 {
                 let perm: Vec<i64> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
                 *operand = parts.transposed(operand, &perm);

@@ -61,6 +61,20 @@ fn a_product_of_transposed_operands_is_scaled() {
 }
 
 #[test]
+fn the_axes_of_what_is_transposed_follow_from_how_it_was_made() {
+    // A picture, its pixels put in a row: a shape cut from another one, and one more size.
+    let base = || {
+        let graph = graph(&[-1, 2, 3, 4]).constant(words("from", &[0])).constant(words("to", &[2])).constant(words("rest", &[-1]));
+        let graph = graph.node("HardSwish x -> h").node("Shape h -> s").node("Slice s from to -> two");
+        let graph = graph.node_with("Concat two rest -> shape", vec![("axis", Attribute::Int(0))]);
+        graph.node("Reshape h shape -> r").constant(random(1, "w", &[2, 5]))
+    };
+    let joined = base().node_with("com.microsoft:FusedMatMul r w -> y", vec![("transA", Attribute::Int(1))]);
+    let apart = base().node_with("Transpose r -> t", vec![("perm", ints(&[0, 2, 1]))]).node("MatMul t w -> y");
+    alike(joined, apart, &[2, 2, 3, 4]);
+}
+
+#[test]
 fn a_convolution_is_followed_by_a_sum_and_an_activation() {
     let base = || graph(&[-1, 2, 5, 5]).constant(random(1, "w", &[2, 2, 3, 3])).constant(random(2, "b", &[2]));
     let pads = || ("pads", ints(&[1, 1, 1, 1]));
