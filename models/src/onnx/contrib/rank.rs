@@ -57,6 +57,10 @@ impl<'a> Ranks<'a> {
             "Flatten" => Some(2),
             "Gather" => (of(0)? + of(1)?).checked_sub(1),
             "Unsqueeze" => Some(of(0)? + axes.or_else(|| self.length(input(1)?, steps))?),
+            "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" if maker.int("keepdims") == Some(0) => {
+                of(0)?.checked_sub(axes.or_else(|| self.length(input(1)?, steps))?)
+            }
+            "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" => of(0),
             "Squeeze" => of(0)?.checked_sub(axes.or_else(|| self.length(input(1)?, steps))?),
             "EmbedLayerNormalization" | "QEmbedLayerNormalization" => Some(if maker.output[0] == name { 3 } else { 1 }),
             "Add" | "Sub" | "Mul" | "Div" | "MatMul" | "FusedMatMul" => Some(of(0)?.max(of(1)?)),
