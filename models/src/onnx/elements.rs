@@ -13,8 +13,15 @@ pub(super) fn normalise(file: &Path, graph: &mut GraphProto) -> Result<(), LoadE
     if !graph.sparse_initializer.is_empty() {
         return Err(LoadError::unsupported(file, "a sparse initializer", "export dense weights"));
     }
+    let nodes = &graph.node;
     for tensor in &mut graph.initializer {
         let name = format!("initializer {:?}", tensor.name);
+        let takers = nodes.iter().filter(|node| node.input.contains(&tensor.name));
+        // Whoever else takes 4 bits may depend on there being no more.
+        if is_half_a_byte(tensor.data_type) && takers.clone().any(|node| node.op_type != "DequantizeLinear") {
+            let what = format!("{name} of {}", type_name(tensor.data_type));
+            return Err(LoadError::unsupported(file, what, "4 bits are behind a DequantizeLinear"));
+        }
         normalise_tensor(file, &name, tensor)?;
     }
     for node in &mut graph.node {
@@ -32,6 +39,10 @@ pub(super) fn normalise(file: &Path, graph: &mut GraphProto) -> Result<(), LoadE
         }
     }
     Ok(())
+}
+
+fn is_half_a_byte(data_type: i32) -> bool {
+    [DataType::Int4 as i32, DataType::Uint4 as i32].contains(&data_type)
 }
 
 /// The name of an element type as the ONNX specification writes it.
@@ -52,16 +63,18 @@ fn normalise_tensor(file: &Path, name: &str, tensor: &mut TensorProto) -> Result
         };
     }
     let size = match element {
+        DataType::Int4 | DataType::Uint4 => 1,
         DataType::Bool | DataType::Uint8 | DataType::Int8 => 1,
         DataType::Uint16 | DataType::Int16 | DataType::Float16 => 2,
         DataType::Uint32 | DataType::Int32 | DataType::Float => 4,
         DataType::Uint64 | DataType::Int64 | DataType::Double => 8,
         _ => {
             let what = format!("{name} of {}", type_name(tensor.data_type));
-            return Err(LoadError::unsupported(file, what, "booleans, integers of 8 to 64 bits and floats of 16, 32 and 64 bits are"));
+            return Err(LoadError::unsupported(file, what, "booleans, integers of 4 to 64 bits and floats of 16, 32 and 64 bits are"));
         }
     };
-    let Some(bytes) = volume.and_then(|v| v.checked_mul(size)).filter(|b| isize::try_from(*b).is_ok()) else {
+    let elements = if is_half_a_byte(tensor.data_type) { volume.map(|v| v.div_ceil(2)) } else { volume };
+    let Some(bytes) = elements.and_then(|v| v.checked_mul(size)).filter(|b| isize::try_from(*b).is_ok()) else {
         return Err(invalid(format!("has the impossible shape {dims:?}"), "dimensions are not negative and their product is its size"));
     };
     if tensor.data_location == Some(DataLocation::External as i32) {
@@ -75,6 +88,9 @@ fn normalise_tensor(file: &Path, name: &str, tensor: &mut TensorProto) -> Result
         let have = tensor.raw_data.len();
         return Err(invalid(format!("has shape {dims:?}, which takes {bytes} bytes, and {have} bytes of data"), "export or copy it again"));
     }
+    if is_half_a_byte(tensor.data_type) {
+        widen(tensor, element, volume.unwrap_or(0));
+    }
     tensor.int32_data.clear();
     tensor.float_data.clear();
     tensor.int64_data.clear();
@@ -83,10 +99,22 @@ fn normalise_tensor(file: &Path, name: &str, tensor: &mut TensorProto) -> Result
     Ok(())
 }
 
+/// Elements of 4 bits, of which a byte holds two, the first in its lower half, become bytes.
+fn widen(tensor: &mut TensorProto, element: DataType, volume: usize) {
+    let halves = tensor.raw_data.iter().flat_map(|byte| [byte & 15, byte >> 4]).take(volume);
+    let (wide, bytes): (DataType, Vec<u8>) = match element {
+        DataType::Int4 => (DataType::Int8, halves.map(|half| (half << 4) as i8 >> 4).map(|value| value as u8).collect()),
+        _ => (DataType::Uint8, halves.collect()),
+    };
+    (tensor.data_type, tensor.raw_data) = (wide as i32, bytes);
+}
+
 /// The elements from the typed field that ONNX prescribes for this type, as little-endian bytes.
 fn typed(tensor: &TensorProto, element: DataType) -> Vec<u8> {
     match element {
-        DataType::Bool | DataType::Uint8 | DataType::Int8 => tensor.int32_data.iter().map(|x| *x as u8).collect(),
+        DataType::Bool | DataType::Uint8 | DataType::Int8 | DataType::Uint4 | DataType::Int4 => {
+            tensor.int32_data.iter().map(|x| *x as u8).collect()
+        }
         DataType::Uint16 | DataType::Int16 | DataType::Float16 => {
             tensor.int32_data.iter().flat_map(|x| (*x as u16).to_le_bytes()).collect()
         }

@@ -2,6 +2,7 @@
 //! with the reason), brought to the forms that tract reads right, and parsed. Runs nothing.
 
 mod aliases;
+mod blocked;
 mod contrib;
 mod elements;
 mod half;
@@ -121,7 +122,7 @@ impl Source {
     pub(crate) fn parse(&self) -> Result<InferenceModel, LoadError> {
         let mut proto = self.proto.clone();
         proto.graph.iter_mut().for_each(|graph| {
-            contrib::expand(graph);
+            settle(graph);
             recurrent::complete(graph);
             integers::expand(graph);
         });
@@ -157,7 +158,7 @@ impl Source {
     fn rewritten(&self, passes: impl FnOnce(&mut GraphProto) -> Option<()>) -> Option<ModelProto> {
         let mut proto = self.proto.clone();
         let passes = |graph: &mut GraphProto| {
-            contrib::expand(graph);
+            settle(graph);
             passes(graph)
         };
         let done = caught(|| proto.graph.as_mut().and_then(passes)).unwrap_or_else(|panic| {
@@ -175,6 +176,12 @@ impl Source {
             names => Err(fail(format!("nothing makes {}", names.join(", ")))),
         }
     }
+}
+
+/// Brings forms of which there are two to one, for whatever follows.
+fn settle(graph: &mut GraphProto) {
+    contrib::expand(graph);
+    blocked::resolve(graph);
 }
 
 /// Whether tract reads an operator of this name.

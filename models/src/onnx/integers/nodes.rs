@@ -43,7 +43,7 @@ pub(super) fn pooling_as(old: &NodeProto, new: NodeProto) -> Option<NodeProto> {
 }
 
 /// Puts others in the place of some nodes of a graph, by their index; of an empty list the node goes.
-pub(super) fn replace(graph: &mut GraphProto, mut others: HashMap<usize, Vec<NodeProto>>) {
+pub(in crate::onnx) fn replace(graph: &mut GraphProto, mut others: HashMap<usize, Vec<NodeProto>>) {
     let old = mem::take(&mut graph.node).into_iter().enumerate();
     graph.node = old.flat_map(|(index, node)| others.remove(&index).unwrap_or_else(|| vec![node])).collect();
 }
