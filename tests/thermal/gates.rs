@@ -10,24 +10,25 @@
 //!   shown beside it.
 //! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
 //!   limit, where there are enough of them; images and conversations each for themselves. Firmware only has a plain queue here, as
-//!   servers have that know nothing of heat; beside it what our admission alone would do.
+//!   servers have that know nothing of heat; beside it what our admission alone would do. *Out of reach* where neither oracle keeps
+//!   it: the free one, nor the one that is held to the other gates, which refuses sooner where that is what it takes.
 //! - Swings of the pace count where the load stands still: in bursts the pace must go up in the cool and down in the heat.
 //! - Forecasts: not those of the first 300 s, nor those that span the failure of the fan or are made within 300 s of it.
 
 use super::outcome::{Outcome, Wait};
 use std::fmt::Write;
 
-/// How a gate was met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a gate was met, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
-    /// It was.
-    Met,
-    /// It was not.
-    Missed,
-    /// It was not, nor by the oracle.
-    OutOfReach,
     /// It says nothing here.
     NotJudged,
+    /// It was.
+    Met,
+    /// It was not, nor by the oracle.
+    OutOfReach,
+    /// It was not.
+    Missed,
 }
 
 /// A gate.
@@ -187,14 +188,17 @@ impl Compared<'_> {
             if !enough {
                 continue;
             }
-            if governor > 0.5 * firmware {
-                verdict = Verdict::Missed;
-            } else if verdict == Verdict::NotJudged {
-                verdict = Verdict::Met;
-            }
             let [admitting, oracle] = [self.admitting, self.oracle].map(|o| o.wait(0.99, of).unwrap_or(0.0));
+            let held = self.restrained.map(|o| o.wait(0.99, of).unwrap_or(0.0));
+            let keeps = |wait: f64| wait <= 0.5 * firmware;
+            verdict = verdict.max(match (keeps(governor), keeps(oracle) || held.is_none_or(keeps)) {
+                (true, _) => Verdict::Met,
+                (false, true) => Verdict::Missed,
+                (false, false) => Verdict::OutOfReach,
+            });
+            let held = held.map_or(String::new(), |held| format!("; held to the other gates {held:.2}"));
             figures.push(format!(
-                "{what} {governor:.1} s of firmware's {firmware:.1} (with our admission {admitting:.1}; oracle {oracle:.1})"
+                "{what} {governor:.2} s of firmware's {firmware:.2} (with our admission {admitting:.2}; oracle {oracle:.2}{held})"
             ));
         }
         (verdict, figures.join(", "))

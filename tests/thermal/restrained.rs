@@ -13,7 +13,7 @@ const STRETCHES: usize = 12;
 /// Clocks that are tried beside that of the stretch before, up and down.
 const NEAR: usize = 2;
 /// How much sooner requests are refused, until the gate of the waits is met.
-const PATIENCE: [f64; 3] = [1.0, 0.85, 0.7];
+const PATIENCE: [f64; 4] = [1.0, 0.85, 0.7, 0.6];
 
 /// Lives through a cell, beside what is compared there.
 pub(crate) fn live(cell: &Cell, arrivals: &[Arrival], compared: &Compared) -> Outcome {
