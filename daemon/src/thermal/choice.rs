@@ -5,12 +5,19 @@ use super::{Budget, Degraded, Mode, Traits};
 use hearth_api::Priority;
 use std::time::Duration;
 
-/// The heat that a clock is chosen for is what is allowed over so many seconds.
-pub(super) const LASTING: f64 = 30.0;
+/// The heat that is there soon is what is allowed over so many seconds.
+pub(super) const SOON: f64 = 30.0;
+/// A clock is chosen for the heat that is allowed over as long a time as the load has lasted, since it may well last as long again: from
+/// [`SOON`] to this, s. Pauses count so many times against it: bursts do not last.
+const LASTING: f64 = 150.0;
+const PAUSES: f64 = 4.0;
 /// What each clock would serve is a mean over so many seconds in which all was spent that might be: bursts count with steady load. The
 /// fewer changes are left, the longer.
 const CLOCK_MEAN: f64 = 30.0;
-/// This part of the time of a step waits for memory, which no clock makes shorter.
+/// None is changed for a mean of fewer: what is allowed falls fast at first.
+const ENOUGH: f64 = 10.0;
+/// This part of the time of a step waits for memory, which no clock makes shorter. A guess: steps do not tell, since batches and threads
+/// change with the heat as well, and those of language models have no measured points to be held against.
 const MEMORY: f64 = 0.3;
 /// A clock pays for its change if it serves so much more, as a share, while all changes are saved up; the fewer there are, the more
 /// one has to pay.
@@ -53,8 +60,9 @@ pub(super) struct Scope {
     /// Busy cores of the whole machine, and their clock.
     pub(super) busy: f64,
     pub(super) clock: f64,
-    /// Work that heat allows, in W of [`Traits::dynamic`]: for the moment, and for [`LASTING`].
+    /// Work that heat allows, in W of [`Traits::dynamic`]: for the moment, for [`SOON`], and for [`Choice::lasting`].
     pub(super) now: f64,
+    pub(super) soon: f64,
     pub(super) lasting: f64,
     /// The sensor is not believed.
     pub(super) blind: bool,
@@ -82,8 +90,9 @@ pub(super) struct Choice {
     usable: Usable,
     /// Running mean of busy cores times clock, in cores at the full clock.
     work: f64,
-    /// Seconds since all was spent that might be.
+    /// Seconds since all was spent that might be; and how long it was, pauses taken off.
     unspent: f64,
+    spent_for: f64,
     /// Seconds held back, not held back, and next to nothing allowed.
     held: f64,
     free: f64,
@@ -137,6 +146,11 @@ impl Choice {
         self.serves.clear();
     }
 
+    /// How long the load is taken to last, s.
+    pub(super) fn lasting(&self) -> f64 {
+        self.spent_for.clamp(SOON, LASTING)
+    }
+
     /// No temperature since the start, although there is a sensor.
     pub(super) fn in_the_dark(&mut self, traits: &Traits, reason: String) -> Budget {
         (self.degraded, self.free) = (true, 0.0);
@@ -154,7 +168,7 @@ impl Choice {
         let a_core = traits.dynamic(1.0, cap).max(1e-6);
         let all = if scope.blind { BLIND * full } else { full };
         let ours = |machine: f64| (machine - (self.others - OTHERS).max(0.0)).clamp(LEAST, all);
-        (self.cores, self.soon) = (ours(scope.now / a_core), ours(scope.now.min(scope.lasting) / a_core));
+        (self.cores, self.soon) = (ours(scope.now / a_core), ours(scope.now.min(scope.soon) / a_core));
         self.judge(scope, full, cap);
         let reason = match (self.degraded, self.cores < FULL * full) {
             (_, true) if cap < 1.0 => format!("{why}: {:.1} cores at {:.0} % of the clock", self.cores, cap * 100.0),
@@ -198,6 +212,7 @@ impl Choice {
         let lasting = scope.lasting.max(0.0);
         let spent = scope.busy >= SPENT * self.cores.min(full);
         self.unspent = if spent { 0.0 } else { self.unspent + scope.since };
+        self.spent_for = if spent { self.spent_for + scope.since } else { (self.spent_for - PAUSES * scope.since).max(0.0) };
         if self.unspent >= FREES && cap < 1.0 && lasting >= SPARE * traits.dynamic(self.work, 1.0) && self.changes.may() {
             return self.set_cap(1.0);
         }
@@ -218,7 +233,7 @@ impl Choice {
         // Of clocks that serve as much, the highest: it answers sooner.
         let best = traits.clocks.iter().zip(&self.serves).rev().find(|(_, serves)| **serves >= 0.995 * most).map_or(1.0, |s| s.0.clock);
         let pays = if scope.mode == Mode::Performance && best < cap { PAYS_FOR_PERFORMANCE } else { PAYS * self.changes.price() };
-        if best != cap && most >= of(cap) * (1.0 + pays) && self.changes.may() {
+        if best != cap && self.served_for >= ENOUGH && most >= of(cap) * (1.0 + pays) && self.changes.may() {
             return self.set_cap(best);
         }
         cap

@@ -8,7 +8,7 @@
 //! spent twice. The goal is the limit (or what the mode asks for) less what may be wrong with the estimate.
 //! The clock is capped where the same heat then serves more; see [`choice`](super::choice).
 
-use super::choice::{Choice, Scope};
+use super::choice::{Choice, SOON, Scope};
 use super::forecast::{self, Fan};
 use super::learner::{Learner, Power};
 use super::meter::Meter;
@@ -262,13 +262,15 @@ impl Governor {
         let measured = look.watts.is_some();
         let power = |work: f64| self.meter.power(&self.traits, work, measured);
         let now = forecast::allows(learner, fan, power, aim, horizon);
-        let lasting = forecast::allows(learner, fan.max(forecast::fan_below(&self.traits, goal.0)), power, aim, super::choice::LASTING);
+        let fan_then = fan.max(forecast::fan_below(&self.traits, goal.0));
+        let over = |seconds: f64| forecast::allows(learner, fan_then, power, aim, seconds);
+        let (soon, lasting) = (over(SOON), over(self.choice.lasting()));
         let why = match blind {
             Some(why) => format!("the sensor is not believed ({why})"),
             None if look.throttled => format!("{chip:.1} °C, the firmware throttles; the goal is {:.1} °C", goal.0),
             None => format!("{chip:.1} °C, the goal is {:.1} °C", goal.0),
         };
-        let scope = Scope { since, busy: look.busy, clock: look.clock, now, lasting, blind: blind.is_some(), mode: self.mode };
+        let scope = Scope { since, busy: look.busy, clock: look.clock, now, soon, lasting, blind: blind.is_some(), mode: self.mode };
         self.choice.choose(&self.traits, &scope, &why)
     }
 

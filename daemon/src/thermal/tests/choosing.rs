@@ -51,6 +51,17 @@ fn a_lower_clock_serves_more_where_it_may_be_set() {
 }
 
 #[test]
+fn the_clock_is_soon_one_that_lasts_as_changes_are_not_spent_in_haste() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(45.0));
+    board.resistance[1] = 6.0;
+    governor.set_clocks(clocks());
+    let budgets = live(&mut governor, &mut board, 1800, |_| 4.0);
+    // There is heat to be stored yet, so it serves more than it can for ever, unless the clock is one that does not suit.
+    let [soon, late] = [&budgets[150..300], &budgets[1500..]].map(served);
+    assert!(soon > 1.05 * late, "{soon:.2} cores, then {late:.2}");
+}
+
+#[test]
 fn a_cap_that_cannot_be_written_is_done_without() {
     let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(40.0));
     governor.set_clocks(clocks());
