@@ -40,7 +40,7 @@ const USUAL: Duration = Duration::from_secs(1);
 /// A gap between two looks that is longer than this is a sleep.
 const SLEPT: Duration = Duration::from_secs(15);
 /// What was learnt does not hold if it is so far off, K and sigmas, as a mean over some 40 looks, after that many of them.
-const CHANGED: (f64, f64, u32) = (0.3, 0.7, 600);
+const CHANGED: (f64, f64, u32) = (0.28, 0.65, 600);
 /// Seconds of the running means of load.
 const LOAD: f64 = 10.0;
 /// All that may be spent is, where this share of it is.

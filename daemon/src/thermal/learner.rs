@@ -340,6 +340,11 @@ impl Learner {
                 self.at[i] = self.bounded(i, self.at[i]);
             }
         }
+        // A lower step of the fan cools no better than this one: where the fan is dead, all of its steps are.
+        let step = R2 + fan.min(self.fans - 1);
+        for lower in R2..step {
+            self.at[lower] = self.at[lower].max(self.at[step]);
+        }
     }
 
     /// What was learnt does not hold any more: learns anew from where it is. A board that is hotter than it should be with its fan

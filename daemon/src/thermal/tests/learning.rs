@@ -1,7 +1,8 @@
 //! It learns a board that is not what it was taken for, and forecasts it.
 
 use super::board::*;
-use crate::thermal::{Governor, Learnt, Load, Look, Mode};
+use crate::thermal::learner::{Learner, Power};
+use crate::thermal::{Celsius, Governor, Learnt, Load, Look, Mode, Traits};
 use std::time::Duration;
 
 /// Work that comes and goes.
@@ -121,6 +122,21 @@ fn a_board_that_cools_worse_is_kept_below_its_limit_and_learnt_anew() {
     let expected = governor.expect(&[load(300, 1.0)]).unwrap().temperature.0;
     (0..300).for_each(|_| board.second(1.0, 1.0));
     assert!((expected - board.chip).abs() < 3.0, "{expected:.1} of {:.1}", board.chip);
+}
+
+#[test]
+fn a_lower_step_of_a_fan_is_never_taken_to_cool_better_than_a_higher_one() {
+    let traits = Traits { fan: [55.0, 65.0].map(Celsius).to_vec(), ..traits() };
+    let mut learner = Learner::new(&traits, 45.0, Power::Work(0.5), 0, None);
+    // The still fan and its first step are well known, then the second step cools hardly at all.
+    for (step, work, reading) in [(0, 0.5, 45.0), (1, 2.0, 57.0), (2, 2.5, 78.0)] {
+        for _ in 0..900 {
+            learner.pass(1.0, Power::Work(work), step);
+            learner.see(reading, step);
+        }
+    }
+    let resistance = [0, 1, 2].map(|step| learner.stages(step).slow.resistance);
+    assert!(resistance[0] >= resistance[2] && resistance[1] >= resistance[2], "{resistance:?} K/W");
 }
 
 #[test]
