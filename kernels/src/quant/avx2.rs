@@ -157,15 +157,15 @@ pub(super) fn extent(values: &[f32]) -> (f32, f32) {
             *highest = _mm256_max_ps(values, *highest);
         }
     }
+    let ([a, b, c, d], [e, f, g, h]) = (lowest, highest);
+    let lowest = _mm256_min_ps(_mm256_min_ps(a, b), _mm256_min_ps(c, d));
+    let highest = _mm256_max_ps(_mm256_max_ps(e, f), _mm256_max_ps(g, h));
     let (mut lows, mut highs) = ([0.0; LANES], [0.0; LANES]);
-    let (mut least, mut greatest) = scalar::extent(left);
-    for (lowest, highest) in lowest.into_iter().zip(highest) {
-        // SAFETY: arrays of 8 floats.
-        unsafe {
-            _mm256_storeu_ps(lows.as_mut_ptr(), lowest);
-            _mm256_storeu_ps(highs.as_mut_ptr(), highest);
-        }
-        (least, greatest) = (lows.into_iter().fold(least, f32::min), highs.into_iter().fold(greatest, f32::max));
+    // SAFETY: arrays of 8 floats.
+    unsafe {
+        _mm256_storeu_ps(lows.as_mut_ptr(), lowest);
+        _mm256_storeu_ps(highs.as_mut_ptr(), highest);
     }
-    (least, greatest)
+    let left = scalar::extent(left);
+    (lows.into_iter().fold(left.0, f32::min), highs.into_iter().fold(left.1, f32::max))
 }

@@ -74,9 +74,15 @@ pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
 /// Whether every element is finite.
 pub(super) fn finite(data: &[u8], datatype: Datatype) -> bool {
     match datatype {
-        Datatype::Fp32 => data.chunks_exact(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite()),
-        Datatype::Fp64 => data.chunks_exact(8).all(|b| f64::from_le_bytes(b.try_into().expect("exact chunks")).is_finite()),
-        Datatype::Fp16 => data.chunks_exact(2).all(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]])).is_finite()),
+        Datatype::Fp32 => every(data, |bytes| f32::from_le_bytes(bytes).is_finite()),
+        Datatype::Fp64 => every(data, |bytes| f64::from_le_bytes(bytes).is_finite()),
+        Datatype::Fp16 => every(data, |bytes| half_to_f32(u16::from_le_bytes(bytes)).is_finite()),
         _ => true,
     }
+}
+
+/// Whether every element, of `N` bytes, is as `test` says: in parts that are looked through to their end, for which there are vectors.
+pub(super) fn every<const N: usize>(data: &[u8], test: impl Fn([u8; N]) -> bool) -> bool {
+    let mut parts = data.as_chunks::<N>().0.chunks(256);
+    parts.all(|part| part.iter().fold(true, |all, bytes| all & test(*bytes)))
 }

@@ -1,5 +1,6 @@
 //! The inputs of a network: their symbols in the graph, and the check that a request's tensors are what they take.
 
+use super::elements::every;
 use crate::error::LoadError;
 use crate::onnx::Source;
 use hearth_api::Fault;
@@ -166,9 +167,9 @@ impl Ports {
 
 fn has_nan(tensor: &Tensor) -> bool {
     match tensor.datatype {
-        Datatype::Fp32 => tensor.data.chunks_exact(4).any(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_nan()),
-        Datatype::Fp64 => tensor.data.chunks_exact(8).any(|b| f64::from_le_bytes(b.try_into().expect("exact chunks")).is_nan()),
-        Datatype::Fp16 => tensor.data.chunks_exact(2).any(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]])).is_nan()),
+        Datatype::Fp32 => !every(&tensor.data, |bytes| !f32::from_le_bytes(bytes).is_nan()),
+        Datatype::Fp64 => !every(&tensor.data, |bytes| !f64::from_le_bytes(bytes).is_nan()),
+        Datatype::Fp16 => !every(&tensor.data, |bytes| !half_to_f32(u16::from_le_bytes(bytes)).is_nan()),
         _ => false,
     }
 }
