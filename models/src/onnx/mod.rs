@@ -97,6 +97,7 @@ impl Source {
                 "export it with a shape (dimensions may be symbolic)",
             ));
         }
+        names::distinguish(graph);
         half::widen(graph);
         aliases::resolve(graph);
         let mixes_rows = mixes_rows(graph);

@@ -36,6 +36,18 @@ pub(super) fn check(file: &Path, graph: &GraphProto, known: impl Fn(&NodeProto) 
     check_graph(file, graph, &HashSet::new())
 }
 
+/// Gives nodes that have the name of another one, as tools write them, that of what they make, which is made once.
+pub(super) fn distinguish(graph: &mut GraphProto) {
+    let mut taken = HashSet::new();
+    for node in &mut graph.node {
+        if !taken.insert(node.name.clone()) {
+            node.name = node.output.iter().find(|output| !output.is_empty()).cloned().unwrap_or_default();
+            taken.insert(node.name.clone());
+        }
+        node.attribute.iter_mut().flat_map(|a| a.g.iter_mut().chain(&mut a.graphs)).for_each(distinguish);
+    }
+}
+
 fn count(graph: &GraphProto) -> usize {
     graph.node.len() + graph.node.iter().flat_map(bodies).map(count).sum::<usize>()
 }

@@ -287,3 +287,10 @@ fn inputs_without_a_shape_and_graphs_without_ports_are_refused() {
     refused_with(Graph::default(), "no input or no output");
     refused_with(Graph::default().constant(ints("a", &[1], &[1])).node("Neg a -> y").output("y", Int64, &[1]), "no input or no output");
 }
+
+#[test]
+fn nodes_of_one_name_are_told_apart() {
+    let mut graph = Graph::default().input("x", Float, &[-1, 3]).output("y", Float, &[-1, 3]).node("Relu x -> r").node("Neg r -> y");
+    graph.0.node.iter_mut().for_each(|node| node.name = "alike".into());
+    assert!(Network::load(&graph.write().path).is_ok());
+}

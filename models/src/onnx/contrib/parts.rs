@@ -61,12 +61,14 @@ impl<'a> Parts<'a> {
     /// The node added last makes this output.
     pub(super) fn ends_as(&mut self, name: &str) -> Option<()> {
         let last = self.nodes.last_mut()?;
-        (last.output, last.name) = (vec![name.into()], self.old.name.clone());
+        (last.output, last.name) = (vec![name.into()], name.into());
         Some(())
     }
 
     pub(super) fn ends(&mut self) -> Option<()> {
-        self.ends_as(self.result()?)
+        self.ends_as(self.result()?)?;
+        self.nodes.last_mut()?.name.clone_from(&self.old.name);
+        Some(())
     }
 
     pub(super) fn constant(&mut self, mut tensor: TensorProto) -> String {

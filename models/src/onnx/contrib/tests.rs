@@ -189,3 +189,34 @@ fn attention_of_a_form_that_is_not_known_is_refused_by_name() {
     let told = Source::read(&file.path).err().unwrap().to_string();
     assert!(told.contains("com.microsoft.Attention") && told.contains("Attention_0"), "{told}");
 }
+
+#[test]
+fn a_text_is_embedded_and_its_length_told() {
+    // Tables of five words and three places, four numbers each. An x of four numbers each chooses the words.
+    let base = || {
+        let graph = Graph::default().input("x", DataType::Int64, &[-1, 3]).output("y", FLOAT, &[-1]);
+        let graph = graph.constant(random(1, "w", &[5, 4])).constant(random(2, "p", &[3, 4]));
+        graph.constant(random(3, "g", &[4])).constant(random(4, "b", &[4])).constant(words("one", &[1]))
+    };
+    let mask = || base().node_with("Cast x -> i", vec![("to", Attribute::Int(6))]).node_with("Clip i -> mask", vec![]);
+    let epsilon = || ("epsilon", Attribute::Float(1e-3));
+    let joined = mask()
+        .node_with("com.microsoft:EmbedLayerNormalization i _ w p _ g b mask -> n l", vec![epsilon()])
+        .node_with("Cast l -> f", vec![("to", Attribute::Int(1))])
+        .node("Unsqueeze f one -> u")
+        .node("Unsqueeze u one -> v")
+        .node("Mul n v -> y");
+    let apart = mask()
+        .node("Gather w x -> t")
+        .node("Add t p -> s")
+        .node_with("LayerNormalization s g b -> n", vec![("axis", Attribute::Int(-1)), epsilon()])
+        .node_with("Cast mask -> c", vec![("to", Attribute::Int(1))])
+        .node_with("ReduceSum c one -> f", vec![("keepdims", Attribute::Int(0))])
+        .node("Unsqueeze f one -> u")
+        .node("Unsqueeze u one -> v")
+        .node("Mul n v -> y");
+    let ids: Vec<u8> = [1i64, 4, 2].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let x = Tensor { name: "x".into(), datatype: hearth_api::tensor::Datatype::Int64, shape: vec![1, 3], data: ids.into() };
+    let (found, expected) = (values(&answer(joined, &x)), values(&answer(apart, &x)));
+    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4) && expected[0].abs() > 0.01, "{found:?} {expected:?}");
+}
