@@ -13,10 +13,12 @@ pub(super) fn resolve(graph: &mut GraphProto) {
     let (mut others, mut constants) = (HashMap::new(), Vec::new());
     for (index, old) in graph.node.iter().enumerate() {
         let Some(blocks) = Blocks::of(&view, old) else { continue };
+        let Some(name) = old.output.first() else { continue };
         others.insert(index, Vec::new());
-        let name = &old.output[0];
         let products: Vec<(usize, &NodeProto)> = view.takers(name).collect();
-        let of_products = products.iter().all(|(_, taker)| taker.op_type == "MatMul" && taker.input[1] == *name && taker.input[0] != *name);
+        let of_products = products
+            .iter()
+            .all(|(_, taker)| taker.op_type == "MatMul" && matches!(taker.input.as_slice(), [x, weights] if weights == name && x != name));
         if !of_products || view.is_kept(name) || !blocks.fit_products() {
             constants.push(floats(name, &blocks.shape(), &blocks.real()));
             continue;
@@ -90,7 +92,7 @@ impl<'a> Blocks<'a> {
 
     /// Whether they are weights that MatMulNBits may have.
     fn fit_products(&self) -> bool {
-        self.dims.len() == 2 && self.axis == 0 && self.block >= 16 && self.block.is_power_of_two()
+        self.dims.len() == 2 && self.axis == 0 && (16..=256).contains(&self.block) && self.block.is_power_of_two()
     }
 
     /// 4 if all are so small, else 8.
@@ -182,6 +184,17 @@ mod tests {
                 let size = expected.iter().map(|value| value.abs()).fold(0.0, f32::max);
                 assert!(size > 0.1 && found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 0.02 * size), "{found:?} {expected:?}");
             }
+        }
+    }
+
+    #[test]
+    fn blocks_of_any_size_and_products_of_any_form_do_no_harm() {
+        for (block, after) in
+            [(1i64 << 40, "MatMul x r -> y"), (i64::MAX, "MatMul x r -> y"), (16, "MatMul r -> y"), (16, "MatMul x r x -> y")]
+        {
+            let mut graph = graph(DataType::Int4, false).node(after);
+            graph.0.node[0].attribute.iter_mut().filter(|a| a.name == "block_size").for_each(|a| a.i = block);
+            _ = Network::load(&graph.write().path);
         }
     }
 

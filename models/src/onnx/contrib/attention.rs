@@ -81,7 +81,7 @@ fn heads(
         Some(_) => return None,
         None => [all / 3; 3],
     };
-    let whole = sizes.iter().sum::<usize>() == all && sizes.iter().all(|size| *size > 0 && size % count == 0);
+    let whole = sizes.iter().all(|size| (1..=all).contains(size) && size % count == 0) && sizes.iter().sum::<usize>() == all;
     if !whole || sizes[0] != sizes[1] {
         return None;
     }

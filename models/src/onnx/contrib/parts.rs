@@ -17,7 +17,7 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// What an operator becomes; none if it is not known, or has something that is not.
     pub(super) fn of(view: &'a View<'a>, old: &'a NodeProto) -> Option<Parts<'a>> {
-        let expand = expansion(old)?;
+        let expand = expansion(old).filter(|_| old.output.first().is_some_and(|name| !name.is_empty()))?;
         let mut parts = Parts { view, old, nodes: Vec::new(), constants: Vec::new() };
         expand(&mut parts)?;
         Some(parts)

@@ -220,3 +220,16 @@ fn a_text_is_embedded_and_its_length_told() {
     let (found, expected) = (values(&answer(joined, &x)), values(&answer(apart, &x)));
     assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4) && expected[0].abs() > 0.01, "{found:?} {expected:?}");
 }
+
+#[test]
+fn nodes_that_lack_what_they_need_do_no_harm() {
+    for op in ["Attention", "QAttention", "FusedMatMul", "FusedConv", "NhwcMaxPool", "EmbedLayerNormalization", "DynamicQuantizeMatMul"] {
+        for node in [format!("com.microsoft:{op} x ->"), format!("com.microsoft:{op} -> z"), format!("com.microsoft:{op} x x x -> z")] {
+            let file = graph(&[-1, 3]).node(&node).node("Relu x -> y").write();
+            _ = Network::load(&file.path);
+        }
+    }
+    let huge = vec![("num_heads", Attribute::Int(1)), ("qkv_hidden_sizes", ints(&[i64::MAX, i64::MAX, i64::MAX]))];
+    let base = graph(&[-1, 3, 4]).constant(random(1, "w", &[4, 12]));
+    assert!(Network::load(&base.node_with("com.microsoft:Attention x w -> y", huge).write().path).is_err());
+}
