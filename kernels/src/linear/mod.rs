@@ -64,6 +64,8 @@ pub(crate) trait Kernel {
     const STEP: usize;
     /// Neighbours along the depth that lie together in packed weights; divides `STEP`.
     const RUN: usize;
+    /// Whether [`pair`](Kernel::pair) is quicker than two panels one after the other.
+    const PAIRS: bool = false;
     /// Whether [`Block::maxima`] and [`Panel::limits`] are wanted.
     const LIMITS: bool = false;
 
@@ -79,6 +81,20 @@ pub(crate) trait Kernel {
     /// The CPU has the instruction set. The lengths in `block` and `panel` fit together, as [`multiply`] makes them. At `out` begin as
     /// many rows as the block has, `stride` apart, with room for a whole panel each.
     unsafe fn panel<F: Finish>(block: &Block<'_, Self::Value>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize);
+
+    /// The same for two neighbouring panels; only for kernels with pairs.
+    ///
+    /// # Safety
+    /// As [`panel`](Kernel::panel), with room for both panels in each row.
+    unsafe fn pair<F: Finish>(
+        _block: &Block<'_, Self::Value>,
+        _panels: &[Panel<'_>; 2],
+        _finish: &F,
+        _out: *mut F::Output,
+        _stride: usize,
+    ) {
+        unreachable!("a kernel without pairs");
+    }
 
     /// The same for a block of one row, as in each step of a recurrent layer: a call takes as long as the products, so this may be
     /// inlined.
@@ -200,13 +216,16 @@ impl<R: Rows, F: Finish> Visit for Product<'_, R, F> {
         while first < total {
             let count = most.min(total - first);
             let (block, spill) = scratch.pack::<K, F::Output>(rows, first, count, steps, weights.has_zero_points());
-            let target = Target { first: outputs.start, out: &mut out[first * stride..], stride, spill };
+            let mut target = Target { first: outputs.start, out: &mut out[first * stride..], stride, spill };
             // SAFETY: `Weights` are packed for a set that this CPU has, by the same constants as the rows. `multiply` has checked that
             // `out` holds each row; the spill has room for a panel of these rows.
             unsafe {
                 if count == 1 {
                     target.fill::<K>(weights, outputs.end, |panel, out, _| K::row(&block, panel, finish, out));
                 } else {
+                    if K::PAIRS {
+                        target.pairs::<K>(weights, outputs.end, |panels, out| K::pair(&block, panels, finish, out, stride));
+                    }
                     target.fill::<K>(weights, outputs.end, |panel, out, stride| K::panel(&block, panel, finish, out, stride));
                 }
             }
@@ -234,6 +253,16 @@ struct Target<'a, T> {
 }
 
 impl<T: Copy> Target<'_, T> {
+    /// Calls `kernel` with each two panels of weights up to output `end`, and where their results go; at most one panel is left.
+    #[inline(always)]
+    fn pairs<K: Kernel>(&mut self, weights: &Weights, end: usize, kernel: impl Fn(&[Panel<'_>; 2], *mut T)) {
+        while end - self.first >= 2 * K::COLUMNS {
+            kernel(&[self.first, self.first + K::COLUMNS].map(|column| weights.panel::<K>(column)), self.out.as_mut_ptr());
+            self.first += 2 * K::COLUMNS;
+            self.out = &mut std::mem::take(&mut self.out)[2 * K::COLUMNS..];
+        }
+    }
+
     /// Calls `kernel` with each panel of weights up to output `end`, and where its results go.
     #[inline(always)]
     fn fill<K: Kernel>(self, weights: &Weights, end: usize, kernel: impl Fn(&Panel<'_>, *mut T, usize)) {

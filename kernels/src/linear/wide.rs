@@ -1,9 +1,11 @@
 //! The products with AVX512-VNNI: the 16 outputs of a panel are one register, in which VPDPBUSD adds the products of four unsigned
-//! activations with four weights of each, exactly. Sums are finished as on AVX2.
+//! activations with four weights of each, exactly. Where there are two panels, both take the activations from one register: a row
+//! costs a load, and the multipliers are as quick as the loads are. Sums are finished as on AVX2.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};
 use std::arch::x86_64::*;
+use std::array;
 
 /// Rows of a full tile: as many sums as keep both multipliers busy, an addition taking five cycles.
 const ROWS: usize = 12;
@@ -22,32 +24,63 @@ impl Kernel for Wide {
     const COLUMNS: usize = COLUMNS;
     const STEP: usize = STEP;
     const RUN: usize = 4;
+    const PAIRS: bool = true;
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
-        let outputs = Outputs::of(panel, finish);
-        let mut start = 0;
-        // SAFETY: by the contract of the trait; the tiles are those that the rows are packed in.
-        unsafe {
-            while block.rows - start >= ROWS {
-                tile::<ROWS, 1, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += ROWS;
+        // SAFETY: by the contract of the trait.
+        unsafe { tiles(block, &[*panel], finish, out, stride) };
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn pair<F: Finish>(block: &Block<'_, u8>, panels: &[Panel<'_>; 2], finish: &F, out: *mut F::Output, stride: usize) {
+        // SAFETY: by the contract of the trait.
+        unsafe { tiles(block, panels, finish, out, stride) };
+    }
+}
+
+/// `P` neighbouring panels.
+///
+/// # Safety
+/// As [`Kernel::panel`], with room for all panels at `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn tiles<const P: usize, F: Finish>(
+    block: &Block<'_, u8>,
+    panels: &[Panel<'_>; P],
+    finish: &F,
+    out: *mut F::Output,
+    stride: usize,
+) {
+    let outputs: [Outputs<F>; P] = array::from_fn(|at| Outputs::of(&panels[at], finish));
+    let run = Run { block, panels, outputs: &outputs, finish, out, stride };
+    let mut start = 0;
+    // SAFETY: by the contract; the tiles are those that the rows are packed in.
+    unsafe {
+        while block.rows - start >= ROWS {
+            if P == 1 {
+                run.rows::<ROWS, 1>(start, 0, ROWS);
+            } else {
+                // As many sums at a time as with one panel: of twice as many the compiler would keep some in memory.
+                run.rows::<{ ROWS / 2 }, 1>(start, 0, ROWS);
+                run.rows::<{ ROWS / 2 }, 1>(start, ROWS / 2, ROWS);
             }
-            if block.rows - start >= 8 {
-                tile::<8, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 8;
-            }
-            if block.rows - start >= 4 {
-                tile::<4, 2, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 4;
-            }
-            if block.rows - start >= 2 {
-                tile::<2, 4, F>(*block, *panel, &outputs, start, *finish, out, stride);
-                start += 2;
-            }
-            if block.rows > start {
-                tile::<1, 4, F>(*block, *panel, &outputs, start, *finish, out, stride);
-            }
+            start += ROWS;
+        }
+        if block.rows - start >= 8 {
+            run.rows::<8, 1>(start, 0, 8);
+            start += 8;
+        }
+        if block.rows - start >= 4 {
+            run.rows::<4, 2>(start, 0, 4);
+            start += 4;
+        }
+        if block.rows - start >= 2 {
+            run.rows::<2, 4>(start, 0, 2);
+            start += 2;
+        }
+        if block.rows > start {
+            run.rows::<1, 4>(start, 0, 1);
         }
     }
 }
@@ -73,66 +106,78 @@ impl<F: Finish> Outputs<F> {
     }
 }
 
-/// `R` rows from `start` on. Of few rows each has `CHAINS` sums, which take turns.
-///
-/// # Safety
-/// As [`Kernel::panel`]; the rows are a tile of the block.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn tile<const R: usize, const CHAINS: usize, F: Finish>(
-    block: Block<'_, u8>,
-    panel: Panel<'_>,
-    outputs: &Outputs<F>,
-    start: usize,
-    finish: F,
+/// `P` panels times the rows of a block.
+struct Run<'a, const P: usize, F: Finish> {
+    block: &'a Block<'a, u8>,
+    panels: &'a [Panel<'a>; P],
+    outputs: &'a [Outputs<F>; P],
+    finish: &'a F,
     out: *mut F::Output,
     stride: usize,
-) {
-    debug_assert!((start + R) * block.steps * STEP <= block.values.len());
-    debug_assert_eq!(panel.weights.len(), block.steps * STEP * COLUMNS);
-    let mut sums = [[_mm512_setzero_si512(); CHAINS]; R];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        sums[0] = outputs.bias;
-        if let Some(&row_sum) = block.sums.get(start + row) {
-            sums[0] = _mm512_sub_epi32(sums[0], _mm512_mullo_epi32(outputs.zero_points, _mm512_set1_epi32(row_sum)));
+}
+
+impl<const P: usize, F: Finish> Run<'_, P, F> {
+    /// `R` rows of the tile of `size` rows that begins with row `start`, from its row `skip` on. Of few rows each has `CHAINS` sums a
+    /// panel, which take turns.
+    ///
+    /// # Safety
+    /// As [`tiles`]; there is such a tile in the block, with so many rows.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn rows<const R: usize, const CHAINS: usize>(&self, start: usize, skip: usize, size: usize) {
+        let &Run { block: &block, panels, outputs, finish: &finish, out, stride } = self;
+        debug_assert!(skip + R <= size && (start + size) * block.steps * STEP <= block.values.len());
+        debug_assert!(panels.iter().all(|panel| panel.weights.len() == block.steps * STEP * COLUMNS));
+        let first = start + skip;
+        let mut sums = [[[_mm512_setzero_si512(); CHAINS]; P]; R];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (sums, outputs) in sums.iter_mut().zip(outputs) {
+                sums[0] = outputs.bias;
+                if let Some(&row_sum) = block.sums.get(first + row) {
+                    sums[0] = _mm512_sub_epi32(sums[0], _mm512_mullo_epi32(outputs.zero_points, _mm512_set1_epi32(row_sum)));
+                }
+            }
         }
-    }
-    // SAFETY: the tile is in the block.
-    let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP) };
-    let mut weight = panel.weights.as_ptr();
-    let mut left = block.steps;
-    // SAFETY: there are so many steps of values and weights; the pointers go at most one beyond the last.
-    unsafe {
-        while left >= 2 {
-            products::<R, CHAINS, 0>(&mut sums, value, weight);
-            products::<R, CHAINS, 1>(&mut sums, value.add(R * STEP), weight.add(STEP * COLUMNS));
-            (value, weight, left) = (value.add(2 * R * STEP), weight.add(2 * STEP * COLUMNS), left - 2);
+        // SAFETY: the rows are in the block.
+        let mut value = unsafe { block.values.as_ptr().add(start * block.steps * STEP + skip * STEP) };
+        let mut weights: [*const i8; P] = array::from_fn(|at| panels[at].weights.as_ptr());
+        let mut left = block.steps;
+        // SAFETY: there are so many steps of values and weights; the pointers are not read beyond the last.
+        unsafe {
+            while left >= 2 {
+                products::<R, CHAINS, P, 0>(&mut sums, value, weights);
+                products::<R, CHAINS, P, 1>(&mut sums, value.add(size * STEP), weights.map(|weights| weights.add(STEP * COLUMNS)));
+                (value, weights) = (value.wrapping_add(2 * size * STEP), weights.map(|weights| weights.add(2 * STEP * COLUMNS)));
+                left -= 2;
+            }
+            if left > 0 {
+                products::<R, CHAINS, P, 0>(&mut sums, value, weights);
+            }
         }
-        if left > 0 {
-            products::<R, CHAINS, 0>(&mut sums, value, weight);
-        }
-    }
-    // Loops, not closures, which the compiler would leave calls.
-    let mut halves = [[_mm256_setzero_si256(); 2]; R];
-    for (halves, chains) in halves.iter_mut().zip(&sums) {
-        let mut sum = chains[0];
-        for chain in &chains[1..] {
-            sum = _mm512_add_epi32(sum, *chain);
-        }
-        *halves = [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)];
-    }
-    // SAFETY: what has AVX512 has AVX2; each row has room for as many results as the vector holds.
-    unsafe {
-        let mut to = out.add(start * stride);
-        let (pairs, single) = halves.as_chunks::<2>();
-        for (pair, &sums) in pairs.iter().enumerate() {
-            let [one, two] = finish.finish_two(outputs.columns, block.first + start + 2 * pair, sums);
-            to.cast::<F::Results>().write_unaligned(one);
-            to.add(stride).cast::<F::Results>().write_unaligned(two);
-            to = to.add(2 * stride);
-        }
-        if let &[sums] = single {
-            to.cast::<F::Results>().write_unaligned(finish.finish(outputs.columns, block.first + start + R - 1, sums));
+        for (at, outputs) in outputs.iter().enumerate() {
+            // Loops, not closures, which the compiler would leave calls.
+            let mut halves = [[_mm256_setzero_si256(); 2]; R];
+            for (halves, sums) in halves.iter_mut().zip(&sums) {
+                let mut sum = sums[at][0];
+                for chain in &sums[at][1..] {
+                    sum = _mm512_add_epi32(sum, *chain);
+                }
+                *halves = [_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)];
+            }
+            // SAFETY: what has AVX512 has AVX2; each row has room for as many results as the vectors hold.
+            unsafe {
+                let mut to = out.add(first * stride + at * COLUMNS);
+                let (pairs, single) = halves.as_chunks::<2>();
+                for (pair, &sums) in pairs.iter().enumerate() {
+                    let [one, two] = finish.finish_two(outputs.columns, block.first + first + 2 * pair, sums);
+                    to.cast::<F::Results>().write_unaligned(one);
+                    to.add(stride).cast::<F::Results>().write_unaligned(two);
+                    to = to.add(2 * stride);
+                }
+                if let &[sums] = single {
+                    to.cast::<F::Results>().write_unaligned(finish.finish(outputs.columns, block.first + first + R - 1, sums));
+                }
+            }
         }
     }
 }
@@ -140,22 +185,24 @@ unsafe fn tile<const R: usize, const CHAINS: usize, F: Finish>(
 /// Adds the products of a step, even or odd.
 ///
 /// # Safety
-/// There is a step of the rows' values and of weights.
+/// There is a step of the rows' values and of each panel's weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn products<const R: usize, const CHAINS: usize, const ODD: usize>(
-    sums: &mut [[__m512i; CHAINS]; R],
+unsafe fn products<const R: usize, const CHAINS: usize, const P: usize, const ODD: usize>(
+    sums: &mut [[[__m512i; CHAINS]; P]; R],
     value: *const u8,
-    weight: *const i8,
+    weights: [*const i8; P],
 ) {
     for quad in 0..STEP / 4 {
         // SAFETY: by the contract.
         unsafe {
-            let weights = _mm512_loadu_si512(weight.add(quad * 4 * COLUMNS).cast());
+            let weights = weights.map(|weights| _mm512_loadu_si512(weights.add(quad * 4 * COLUMNS).cast()));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let four = _mm512_set1_epi32(value.add(row * STEP + quad * 4).cast::<i32>().read_unaligned());
-                let sum = &mut sums[(2 * ODD + quad) % CHAINS];
-                *sum = _mm512_dpbusd_epi32(*sum, four, weights);
+                for (sums, weights) in sums.iter_mut().zip(weights) {
+                    let sum = &mut sums[(2 * ODD + quad) % CHAINS];
+                    *sum = _mm512_dpbusd_epi32(*sum, four, weights);
+                }
             }
         }
     }

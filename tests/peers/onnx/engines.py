@@ -19,6 +19,10 @@ PATIENCE = 300
 class Refused(Exception):
     """The engine did not load or run the model; holds its last words."""
 
+    def __init__(self, engine: str, why: str):
+        super().__init__(why)
+        self.engine = engine
+
 
 @dataclass
 class Engine:
@@ -35,9 +39,9 @@ class Engine:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment())
         except subprocess.TimeoutExpired:
-            raise Refused(f"no answer in {PATIENCE} s") from None
+            raise Refused(self.name, f"no answer in {PATIENCE} s") from None
         if done.returncode != 0:
-            raise Refused(last_words(done.stderr) or f"exit status {done.returncode}")
+            raise Refused(self.name, last_words(done.stderr) or f"exit status {done.returncode}")
         report = json.loads(done.stdout.splitlines()[-1])
         return {Path(file).name: np.load(file) for file in report["outputs"]}, report
 
@@ -50,6 +54,7 @@ class Listening:
 
     def __init__(self, engine: Engine, model: Path, inputs: Path):
         command = [*engine.arguments(model, inputs, 1, 1), "--repeat", "0", "--listen"]
+        self.engine = engine
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
         self.loaded = self.answer()
 
@@ -57,16 +62,24 @@ class Listening:
         line = self.process.stdout.readline()
         if not line:
             self.process.stdin.close()
-            raise Refused(last_words(self.process.stderr.read()) or f"exit status {self.process.wait()}")
+            raise Refused(self.engine.name, last_words(self.process.stderr.read()) or f"exit status {self.process.wait()}")
         return json.loads(line)
 
+    def stay_on(self, cpus: set[int]) -> None:
+        """Holds all its threads on these CPUs."""
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cpus)
+
     def measure(self, batch: int, threads: int, repeat: int) -> dict[str, float]:
+        self.ask(batch, threads, repeat)
+        return self.answer()
+
+    def ask(self, batch: int, threads: int, repeat: int) -> None:
         try:
             self.process.stdin.write(json.dumps({"batch": batch, "threads": threads, "repeat": repeat}) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # its last words are in `answer`
-        return self.answer()
 
     def close(self) -> None:
         self.process.stdin.close()
