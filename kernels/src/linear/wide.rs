@@ -29,13 +29,15 @@ impl Kernel for Wide {
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn panel<F: Finish>(block: &Block<'_, u8>, panel: &Panel<'_>, finish: &F, out: *mut F::Output, stride: usize) {
         // SAFETY: by the contract of the trait.
-        unsafe { tiles(block, &[*panel], finish, out, stride) };
+        unsafe { tiles(block, &[*panel], &[Outputs::of(panel, finish)], finish, out, stride) };
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn pair<F: Finish>(block: &Block<'_, u8>, panels: &[Panel<'_>; 2], finish: &F, out: *mut F::Output, stride: usize) {
+        // No closure, which the compiler would leave a call.
+        let outputs = [Outputs::of(&panels[0], finish), Outputs::of(&panels[1], finish)];
         // SAFETY: by the contract of the trait.
-        unsafe { tiles(block, panels, finish, out, stride) };
+        unsafe { tiles(block, panels, &outputs, finish, out, stride) };
     }
 }
 
@@ -48,12 +50,12 @@ impl Kernel for Wide {
 unsafe fn tiles<const P: usize, F: Finish>(
     block: &Block<'_, u8>,
     panels: &[Panel<'_>; P],
+    outputs: &[Outputs<F>; P],
     finish: &F,
     out: *mut F::Output,
     stride: usize,
 ) {
-    let outputs: [Outputs<F>; P] = array::from_fn(|at| Outputs::of(&panels[at], finish));
-    let run = Run { block, panels, outputs: &outputs, finish, out, stride };
+    let run = Run { block, panels, outputs, finish, out, stride };
     let mut start = 0;
     // SAFETY: by the contract; the tiles are those that the rows are packed in.
     unsafe {
