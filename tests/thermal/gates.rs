@@ -5,18 +5,16 @@
 //!   figure is shown.
 //! - To serve 95 % of what the oracle serves is *out of reach* where the oracle itself does not, if it is held to the other gates
 //!   (`restrained.rs`), and the governor serves 95 % of what that one does.
-//! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals,
-//!   beside the better of a plain queue and our own. Where it is missed, what the oracle serves that is held to the other gates is
-//!   shown beside it.
+//! - Firmware only is a server that knows nothing of heat: a plain queue, the board left to the firmware. What it would be with our
+//!   admission, that is our daemon without its governor, is shown beside it.
+//! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals.
 //! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
-//!   limit, where there are enough of them; images and conversations each for themselves. Firmware only has a plain queue here, as
-//!   servers have that know nothing of heat; beside it what our admission alone would do. *Out of reach* where neither oracle keeps
+//!   limit, where there are enough of them; images and conversations each for themselves. *Out of reach* where neither oracle keeps
 //!   it: the free one, nor the one that is held to the other gates, which refuses sooner where that is what it takes.
 //! - Swings of the pace count where the load stands still: in bursts the pace must go up in the cool and down in the heat.
 //! - Forecasts: not those of the first 300 s, nor those that span the failure of the fan or are made within 300 s of it.
 
 use super::outcome::{Outcome, Wait};
-use std::fmt::Write;
 
 /// How a gate was met, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,14 +124,12 @@ impl Gate {
                 }
             }
             Gate::Firmware => {
-                let share = |o: &Outcome| o.good / cell.firmware.good.max(cell.admitting.good).max(1.0);
-                let (plain, ours) =
-                    (|o: &Outcome| o.good / cell.firmware.good.max(1.0), |o: &Outcome| o.good / cell.admitting.good.max(1.0));
-                let shares = |o: &Outcome| format!("{:.1} % of a plain queue's, {:.1} % of ours", 100.0 * plain(o), 100.0 * ours(o));
-                let (verdict, mut figures) = cell.by(|o| share(o) >= 0.995, shares);
-                if let (Verdict::Missed, Some(held)) = (verdict, cell.restrained) {
-                    let _ = write!(figures, "; held to the other gates {}", shares(held));
-                }
+                let share = |o: &Outcome| o.good / cell.firmware.good.max(1.0);
+                let shares = |o: &Outcome| {
+                    let of_ours = 100.0 * o.good / cell.admitting.good.max(1.0);
+                    format!("{:.1} % ({of_ours:.1} % with our admission)", 100.0 * share(o))
+                };
+                let (verdict, figures) = cell.by(|o| share(o) >= 0.995, shares);
                 (if cell.governor.cell.clock { verdict } else { Verdict::NotJudged }, figures)
             }
             Gate::Waits => cell.waits(),

@@ -108,7 +108,11 @@ fn main() -> Result<ExitCode> {
         println!("{}", tables::gates(&verdicts));
         println!(
             "Beside firmware only where the clock cannot be capped (pauses at full voltage are dearer than a lower one):\n{}",
-            tables::gaps(&rows)
+            tables::gaps(&rows, Who::Firmware, "no-clock")
+        );
+        println!(
+            "Beside firmware only with our admission, where the clock may be capped:\n{}",
+            tables::gaps(&rows, Who::Admitting, "clock")
         );
         missed += verdicts.iter().flat_map(|cell| &cell.judged).filter(|judged| judged.verdict == Verdict::Missed).count();
     }

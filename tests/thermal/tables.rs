@@ -118,20 +118,21 @@ pub(crate) fn gates(cells: &[Verdicts]) -> String {
     text
 }
 
-/// Where the clock cannot be capped: what keeping the limit costs beside firmware that does not keep it.
-pub(crate) fn gaps(rows: &[Row]) -> String {
+/// What keeping the limit costs beside a server that does not keep it, in cells with or without a clock that may be capped.
+pub(crate) fn gaps(rows: &[Row], beside: Who, clock: &str) -> String {
     let mut text = String::new();
-    for firmware in rows.iter().filter(|row| row.who == Who::Firmware) {
-        let find = |who: Who| rows.iter().find(|row| row.who == who && row.cell == format!("{} no-clock", firmware.cell));
+    for firmware in rows.iter().filter(|row| row.who == beside) {
+        let find = |who: Who| rows.iter().find(|row| row.who == who && row.cell == format!("{} {clock}", firmware.cell));
         let (Some(governor), Some(oracle)) = (find(Who::Governor), find(Who::Oracle)) else { continue };
         let share = |row: &Row| 100.0 * row.outcome.good / firmware.outcome.good.max(1.0);
         if share(governor) < 99.5 {
             let _ = writeln!(
                 text,
-                "  {:<38} {:>5.1} % (oracle {:>5.1} %); firmware only: {:.0} s above the limit, peak {:.1} °C, at lower voltage {:.2} J/item of {:.2}",
+                "  {:<38} {:>5.1} % (oracle {:>5.1} %); {}: {:.0} s above the limit, peak {:.1} °C, at lower voltage {:.2} J/item of {:.2}",
                 firmware.cell,
                 share(governor),
                 share(oracle),
+                beside.name(),
                 firmware.outcome.above,
                 firmware.outcome.peak,
                 firmware.outcome.joules_an_item(),
