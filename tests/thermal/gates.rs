@@ -10,7 +10,8 @@
 //! - At least what firmware only serves: judged where the clock may be capped, with half a percent for the noise of the arrivals.
 //! - The 99th percentile of waits: judged in overload, over the requests that came while the board of firmware only was above the
 //!   limit, where there are enough of them; images and conversations each for themselves. *Out of reach* where neither oracle keeps
-//!   it: the free one, nor the one that is held to the other gates, which refuses sooner where that is what it takes.
+//!   it: the free one, nor the one that is held to the other gates and refuses sooner where that is what it takes, unless it loses
+//!   more answers by that than the gate of the 95 % lets it.
 //! - Swings of the pace count where the load stands still: in bursts the pace must go up in the cool and down in the heat.
 //! - Forecasts: not those of the first 300 s, nor those that span the failure of the fan or are made within 300 s of it.
 
@@ -185,14 +186,17 @@ impl Compared<'_> {
                 continue;
             }
             let [admitting, oracle] = [self.admitting, self.oracle].map(|o| o.wait(0.99, of).unwrap_or(0.0));
-            let held = self.restrained.map(|o| o.wait(0.99, of).unwrap_or(0.0));
+            let held = self.restrained.map(|o| (o.wait(0.99, of).unwrap_or(0.0), o.good / self.oracle.good.max(1.0)));
             let keeps = |wait: f64| wait <= 0.5 * firmware;
-            verdict = verdict.max(match (keeps(governor), keeps(oracle) || held.is_none_or(keeps)) {
+            let in_reach = keeps(oracle) || held.is_none_or(|(wait, share)| keeps(wait) && share >= SHARE);
+            verdict = verdict.max(match (keeps(governor), in_reach) {
                 (true, _) => Verdict::Met,
                 (false, true) => Verdict::Missed,
                 (false, false) => Verdict::OutOfReach,
             });
-            let held = held.map_or(String::new(), |held| format!("; held to the other gates {held:.2}"));
+            let held = held.map_or(String::new(), |(wait, share)| {
+                format!("; held to the other gates {wait:.2}, with {:.1} % of the answers", 100.0 * share)
+            });
             figures.push(format!(
                 "{what} {governor:.2} s of firmware's {firmware:.2} (with our admission {admitting:.2}; oracle {oracle:.2}{held})"
             ));

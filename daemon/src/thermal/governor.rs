@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// The goal is so far below the limit, K, and this many sigmas of the estimate.
 const MARGIN: f64 = 0.42;
+/// And so much nearer, K, on a board without a fan, as it has none to lose.
+const FANLESS: f64 = 0.06;
 const SIGMAS: f64 = 2.0;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
@@ -257,6 +259,7 @@ impl Governor {
         let as_balanced = self.mode == Mode::Balanced || self.mode == Mode::Quiet && self.traits.fan.is_empty();
         let surprised = learner.looks() < CHANGED.2;
         let margin = if as_balanced && !surprised { margin } else { margin + WIDER };
+        let margin = if self.traits.fan.is_empty() { margin - FANLESS } else { margin };
         let aim = goal.0 - margin - ripple - sigmas * variance.sqrt() - LAGS * learner.lags();
         let horizon = (HORIZON.0 * fast.resistance * fast.capacity).clamp(HORIZON.1, HORIZON.2).max(LOOKS * since);
         let measured = look.watts.is_some();

@@ -70,7 +70,11 @@ unsafe fn tiles<const P: usize, F: Finish>(
             start += ROWS;
         }
         if block.rows - start >= 8 {
-            run.rows::<8, 1>(start, 0, 8);
+            if P == 1 {
+                run.rows::<8, 2>(start, 0, 8);
+            } else {
+                run.rows::<8, 1>(start, 0, 8);
+            }
             start += 8;
         }
         if block.rows - start >= 4 {
