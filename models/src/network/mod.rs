@@ -45,6 +45,7 @@ pub struct Network {
     /// What open dimensions other than the batch are in trials.
     open: Open,
     longest_node_ns: AtomicU64,
+    pace: run::Pace,
     /// The last field: it is dropped after what it returns to the system.
     _memory: Returned,
 }
@@ -159,6 +160,7 @@ impl Network {
                 largest: 1,
                 open,
                 longest_node_ns: AtomicU64::new(0),
+                pace: run::Pace::default(),
                 _memory: Returned,
             };
             match network.try_out() {
@@ -190,6 +192,7 @@ impl Network {
             largest: cut::MAX_ROWS,
             open: self.open,
             longest_node_ns: AtomicU64::new(0),
+            pace: run::Pace::default(),
             _memory: Returned,
         })
     }

@@ -10,10 +10,13 @@ use hearth_api::Fault;
 use hearth_api::tensor::Tensor;
 use hearth_kernels::Pool;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tract_onnx::prelude::{TValue, TVec, TractResult, tvec};
 use tract_onnx::tract_core::plan::eval;
+
+/// Work of this time is worth a thread, ps: to wake one, and to wait for it, takes a good part of that.
+const WORTH_A_THREAD: u64 = 50_000_000;
 
 /// The outputs of a piece, or why it has none.
 type Outcome = Result<Vec<Output>, String>;
@@ -74,7 +77,8 @@ impl Network {
         pool: &Pool,
         between: &mut dyn FnMut(),
     ) -> Vec<Result<Vec<Tensor>, String>> {
-        let threads = threads.clamp(1, pool.threads());
+        let bytes: usize = requests.iter().copied().flatten().map(|tensor| tensor.data.len()).sum();
+        let threads = threads.clamp(1, pool.threads()).min(self.pace.threads(bytes));
         let rows: Vec<usize> = requests.iter().map(|tensors| if self.batched { tensors[0].shape[0] } else { 1 }).collect();
         // Requests that do not stack are rows that never share a piece.
         let work: Vec<Vec<Piece>> =
@@ -86,7 +90,9 @@ impl Network {
                 let _ = slot.set(self.run_piece(requests, piece, between));
             }
         };
+        let start = Instant::now();
         pool.run_with(work.len() - 1, &|other| run_thread(other + 1, &mut || ()), &mut || run_thread(0, between));
+        self.pace.took(start.elapsed() * u32::try_from(work.len()).unwrap_or(1), bytes);
         let pieces = work.iter().flatten().zip(outcomes.iter().flatten());
         let pieces: Vec<(&Piece, &Outcome)> =
             pieces.map(|(piece, outcome)| (piece, outcome.get().expect("the pool ran every piece"))).collect();
@@ -197,9 +203,55 @@ impl Network {
     }
 }
 
+/// How long a byte of input takes on one thread.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// A running mean, ps; 0 before the first run.
+    a_byte: AtomicU64,
+}
+
+impl Pace {
+    /// The threads that work on so many bytes is worth.
+    fn threads(&self, bytes: usize) -> usize {
+        match self.a_byte.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            a_byte => usize::try_from(a_byte.saturating_mul(bytes as u64) / WORTH_A_THREAD).unwrap_or(usize::MAX).max(1),
+        }
+    }
+
+    /// So many bytes took this time of all threads.
+    fn took(&self, time: Duration, bytes: usize) {
+        let a_byte = u64::try_from(time.as_nanos() * 1000 / bytes.max(1) as u128).unwrap_or(u64::MAX / 4).max(1);
+        // Runs side by side may each overwrite what the other made of it: either is near enough.
+        let mean = match self.a_byte.load(Ordering::Relaxed) {
+            0 => a_byte,
+            before => before - before / 4 + a_byte / 4,
+        };
+        self.a_byte.store(mean.max(1), Ordering::Relaxed);
+    }
+}
+
 fn only_finite(outputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
     match outputs.iter().find(|tensor| !finite(&tensor.data, tensor.datatype)) {
         Some(tensor) => Err(format!("output {:?} holds NaN or infinity on this input", tensor.name)),
         None => Ok(outputs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_woken_for_what_is_worth_it() {
+        let pace = Pace::default();
+        assert_eq!(pace.threads(1000), usize::MAX, "nothing known yet");
+        (0..40).for_each(|_| pace.took(Duration::from_micros(40), 1000));
+        assert_eq!([1, 1000, 2000, 2600, 5100].map(|bytes| pace.threads(bytes)), [1, 1, 1, 2, 4]);
+        (0..40).for_each(|_| pace.took(Duration::from_millis(4), 1000));
+        assert_eq!(pace.threads(1000), 79, "what takes longer now");
+        pace.took(Duration::ZERO, 0);
+        pace.took(Duration::from_secs(1 << 40), 1);
+        assert!(pace.threads(1 << 40) > 0);
     }
 }

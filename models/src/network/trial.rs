@@ -3,6 +3,7 @@
 use super::Network;
 use super::cut::MAX_ROWS;
 use super::plans::Plans;
+use super::run::Pace;
 use bytes::Bytes;
 use hearth_api::tensor::{Datatype, Tensor, f32_to_half, half_to_f32, volume};
 use hearth_kernels::Pool;
@@ -58,6 +59,7 @@ impl Network {
         self.complete_outputs(&alone[0]);
         // The first runs met cold caches: nodes take their usual time from here on.
         self.longest_node_ns.store(0, Ordering::Relaxed);
+        self.pace = Pace::default();
         let rows = if self.batched { self.largest } else { 1 };
         self.run_stack(&views[..rows], 1, &pool, &mut || ()).into_iter().try_for_each(|result| result.map(|_| ()))
     }
