@@ -21,12 +21,12 @@ use std::time::Duration;
 /// The goal is so far below the limit, K, and this many sigmas of the estimate.
 const MARGIN: f64 = 0.42;
 /// And up to so much nearer, K, on a board without a fan, as it has none to lose; the shorter the steps, the nearer.
-const FANLESS: f64 = 0.12;
+const FANLESS: f64 = 0.16;
 const SIGMAS: f64 = 2.0;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
 /// For so long a long step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
-const STEP: f64 = 0.81;
+const STEP: f64 = 1.0;
 /// Where readings are above what was expected, the chip is so many times that above its estimate.
 const LAGS: f64 = 2.0;
 /// A goal without a sensor to see it by is lower, K, and more sigmas lower.

@@ -31,7 +31,7 @@ impl Network {
     /// Runs requests, and gives for each its outputs or why there are none.
     ///
     /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch; the stack
-    /// is cut for at most `threads` threads that run side by side on `pool`, each one piece after the other. `between` is called between two nodes on the calling
+    /// is cut for at most `threads` threads, fewer for work that is not worth waking them, that run side by side on `pool`, each one piece after the other. `between` is called between two nodes on the calling
     /// thread. A bad request ends alone; where a piece fails, its requests run again one by one to find the culprit.
     pub fn run(
         &self,
