@@ -20,13 +20,13 @@ use std::time::Duration;
 
 /// The goal is so far below the limit, K, and this many sigmas of the estimate.
 const MARGIN: f64 = 0.42;
-/// And up to so much nearer, K, on a board without a fan, as it has none to lose; the shorter the steps, the nearer.
-const FANLESS: f64 = 0.16;
+/// And so much nearer, K, on a board without a fan, as it has none to lose.
+const FANLESS: f64 = 0.06;
 const SIGMAS: f64 = 2.0;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
 /// For so long a long step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
-const STEP: f64 = 1.0;
+const STEP: f64 = 0.8;
 /// Where readings are above what was expected, the chip is so many times that above its estimate.
 const LAGS: f64 = 2.0;
 /// A goal without a sensor to see it by is lower, K, and more sigmas lower.
@@ -259,7 +259,7 @@ impl Governor {
         let as_balanced = self.mode == Mode::Balanced || self.mode == Mode::Quiet && self.traits.fan.is_empty();
         let surprised = learner.looks() < CHANGED.2;
         let margin = if as_balanced && !surprised { margin } else { margin + WIDER };
-        let margin = if self.traits.fan.is_empty() { margin - FANLESS * (1.0 - self.steps.length()) } else { margin };
+        let margin = if self.traits.fan.is_empty() { margin - FANLESS } else { margin };
         let aim = goal.0 - margin - ripple - sigmas * variance.sqrt() - LAGS * learner.lags();
         let horizon = (HORIZON.0 * fast.resistance * fast.capacity).clamp(HORIZON.1, HORIZON.2).max(LOOKS * since);
         let measured = look.watts.is_some();
