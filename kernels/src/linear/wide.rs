@@ -1,6 +1,6 @@
 //! The products with AVX512-VNNI: the 16 outputs of a panel are one register, in which VPDPBUSD adds the products of four unsigned
-//! activations with four weights of each, exactly. Where there are two panels, both take the activations from one register: a row
-//! costs a load, and the multipliers are as quick as the loads are. Sums are finished as on AVX2.
+//! activations with four weights of each, exactly. Where there are two panels, both take the activations from one register, so
+//! that the multipliers are the limit and not the loads. Sums are finished as on AVX2.
 
 use super::finish::lanes;
 use super::{Block, Finish, Kernel, Panel};

@@ -31,8 +31,8 @@ impl Network {
     /// Runs requests, and gives for each its outputs or why there are none.
     ///
     /// A request is one tensor for each input, of one or more rows. Those of equal shapes are stacked along the batch; the stack
-    /// is cut for at most `threads` threads, fewer for work that is not worth waking them, that run side by side on `pool`, each one piece after the other. `between` is called between two nodes on the calling
-    /// thread. A bad request ends alone; where a piece fails, its requests run again one by one to find the culprit.
+    /// is cut for at most `threads` threads, fewer where the work is not worth waking them, that run side by side on `pool`, each
+    /// one piece after the other. `between` is called between two nodes on the calling thread. A bad request ends alone; where a piece fails, its requests run again one by one to find the culprit.
     pub fn run(
         &self,
         requests: Vec<Vec<Tensor>>,
@@ -227,7 +227,7 @@ impl Pace {
             0 => a_byte,
             before => before - before / 4 + a_byte / 4,
         };
-        self.a_byte.store(mean.max(1), Ordering::Relaxed);
+        self.a_byte.store(mean, Ordering::Relaxed);
     }
 }
 
