@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use tract_onnx::prelude::{TValue, TVec, TractResult, tvec};
 use tract_onnx::tract_core::plan::eval;
 
-/// Work of this time is worth a thread, ps: to wake one, which spins for a while when it is done, takes a tenth of that.
-const WORTH_A_THREAD: u64 = 200_000_000;
+/// Work of this time is worth a thread, ps: to wake one, which spins for a while when it is done, takes some hundredths of that.
+const WORTH_A_THREAD: u64 = 500_000_000;
 
 /// The outputs of a piece, or why it has none.
 type Outcome = Result<Vec<Output>, String>;
@@ -246,9 +246,9 @@ mod tests {
     fn threads_are_woken_for_what_is_worth_it() {
         let pace = Pace::default();
         assert_eq!(pace.threads(1000), usize::MAX, "nothing known yet");
-        (0..40).for_each(|_| pace.took(Duration::from_micros(160), 1000));
+        (0..40).for_each(|_| pace.took(Duration::from_micros(400), 1000));
         assert_eq!([1, 1000, 2000, 2600, 5100].map(|bytes| pace.threads(bytes)), [1, 1, 1, 2, 4]);
-        (0..40).for_each(|_| pace.took(Duration::from_millis(16), 1000));
+        (0..40).for_each(|_| pace.took(Duration::from_millis(40), 1000));
         assert_eq!(pace.threads(1000), 79, "what takes longer now");
         pace.took(Duration::ZERO, 0);
         pace.took(Duration::from_secs(1 << 40), 1);
