@@ -153,7 +153,7 @@ fn live(cells: &[Cell]) -> (Vec<Row>, Vec<Verdicts>) {
     for cell in cells {
         let (governor, oracle) = (Who::Governor.live(cell, &arrivals), Who::Oracle.live(cell, &arrivals));
         let mut compared = Compared { firmware: &firmware, admitting: &admitting, governor: &governor, oracle: &oracle, restrained: None };
-        let missed = [Gate::Oracle, Gate::Waits].iter().any(|gate| gate.judge(&compared).verdict == Verdict::Missed);
+        let missed = [Gate::Oracle, Gate::Firmware, Gate::Waits].iter().any(|gate| gate.judge(&compared).verdict == Verdict::Missed);
         let restrained = missed.then(|| restrained::live(cell, &arrivals, &compared));
         compared.restrained = restrained.as_ref();
         let judged = Gate::ALL.into_iter().map(|gate| gate.judge(&compared)).collect();

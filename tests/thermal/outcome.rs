@@ -66,6 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) offered: f64,
     /// Items answered within their deadlines.
     pub(crate) good: f64,
+    /// Tokens among these.
+    pub(crate) tokens: f64,
     /// Items answered at all.
     pub(crate) answered: f64,
     /// Items of background work among those answered.
@@ -117,6 +119,7 @@ impl Outcome {
             cell,
             offered: 0.0,
             good: 0.0,
+            tokens: 0.0,
             answered: 0.0,
             background: 0.0,
             background_in_heat: 0.0,
@@ -166,6 +169,7 @@ impl Outcome {
         self.answered += items;
         if now <= arrival.at + arrival.within {
             self.good += items;
+            self.tokens += f64::from(arrival.tokens);
         }
         if counts_for_latency(arrival) {
             self.waits.push(Wait { came: arrival.at as f32, took: (now - arrival.at) as f32, talk: arrival.tokens > 0 });
@@ -227,6 +231,12 @@ impl Outcome {
         let at = ((waits.len() as f64 * quantile).ceil() as usize).clamp(1, waits.len()) - 1;
         let (_, value, _) = waits.select_nth_unstable_by(at, f32::total_cmp);
         Some(f64::from(*value))
+    }
+
+    /// What it served in time, as a share of what another did, of images or of tokens, whichever is less.
+    pub(crate) fn least_share(&self, of: &Outcome) -> f64 {
+        let share = |a: f64, b: f64| if b > 0.0 { a / b } else { 1.0 };
+        share(self.tokens, of.tokens).min(share(self.good - self.tokens, of.good - of.tokens))
     }
 
     /// Joules an item answered in time.

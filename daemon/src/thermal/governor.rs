@@ -14,15 +14,17 @@ use super::learner::{Learner, Power};
 use super::meter::Meter;
 use super::quiet::Quiet;
 use super::steps::Steps;
+use super::straying::Straying;
 use super::trust::{Guess, Trust, Verdict};
 use super::{Budget, Celsius, ClockStep, Expected, Learnt, Limit, Load, Look, Mode, Notice, Traits};
 use std::time::Duration;
 
-/// The goal is so far below the limit, K, and this many sigmas of the estimate.
-const MARGIN: f64 = 0.42;
-/// And so much nearer, K, on a board without a fan, as it has none to lose.
-const FANLESS: f64 = 0.06;
+/// It is aimed so far below the goal, K, so many times how far the chip strays from where it is aimed, and this many sigmas of the estimate.
+const MARGIN: f64 = 0.06;
+const STRAYS: f64 = 2.0;
 const SIGMAS: f64 = 2.0;
+/// And so much further, K, where there is a fan to lose.
+const FAN_TO_LOSE: f64 = 0.12;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
 /// For so long a long step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
@@ -70,6 +72,7 @@ pub struct Governor {
     /// Running means of busy cores and clock, for forecasts at the present load.
     load: (f64, f64),
     steps: Steps,
+    straying: Straying,
     budget: Budget,
     notices: Vec<Notice>,
 }
@@ -93,6 +96,7 @@ impl Governor {
             time: Duration::ZERO,
             load: (0.0, 1.0),
             steps: Steps::default(),
+            straying: Straying::default(),
             budget,
             notices: Vec::new(),
         }
@@ -184,6 +188,9 @@ impl Governor {
             return;
         };
         let since = since.unwrap_or_default();
+        if let (Power::Work(_), Some(last)) = (power, &self.last) {
+            learner.change_clock((look.clock - last.clock).abs());
+        }
         let slept = since > SLEPT;
         learner.pass(since.as_secs_f64().min(3600.0), power, fan);
         if slept {
@@ -248,7 +255,6 @@ impl Governor {
         };
         let (chip, variance) = learner.chip();
         let blind = self.trust.doubt();
-        let (margin, sigmas) = if blind.is_some() { (BLIND_MARGIN, BLIND_SIGMAS) } else { (MARGIN, SIGMAS) };
         let fan = fan_of(look);
         let fast = learner.stages(fan).fast;
         // A step is hotter than the mean, where it uses more threads than there are cores to spend, for as long as it takes.
@@ -258,9 +264,16 @@ impl Governor {
         // that was just met, or has just changed.
         let as_balanced = self.mode == Mode::Balanced || self.mode == Mode::Quiet && self.traits.fan.is_empty();
         let surprised = learner.looks() < CHANGED.2;
-        let margin = if as_balanced && !surprised { margin } else { margin + WIDER };
-        let margin = if self.traits.fan.is_empty() { margin - FANLESS } else { margin };
-        let aim = goal.0 - margin - ripple - sigmas * variance.sqrt() - LAGS * learner.lags();
+        let wider = if as_balanced && !surprised { 0.0 } else { WIDER };
+        let fan_to_lose = if self.traits.fan.is_empty() { 0.0 } else { FAN_TO_LOSE };
+        let (margin, sigmas) = match blind {
+            Some(_) => (BLIND_MARGIN, BLIND_SIGMAS),
+            None => (MARGIN + fan_to_lose + STRAYS * self.straying.by(), SIGMAS),
+        };
+        let aim = goal.0 - margin - wider - ripple - sigmas * variance.sqrt() - LAGS * learner.lags();
+        if blind.is_none() {
+            self.straying.see(chip - aim, since);
+        }
         let horizon = (HORIZON.0 * fast.resistance * fast.capacity).clamp(HORIZON.1, HORIZON.2).max(LOOKS * since);
         let measured = look.watts.is_some();
         let power = |work: f64| self.meter.power(&self.traits, work, measured);

@@ -37,6 +37,14 @@ const AIR_DOUBT: f64 = 8.0;
 const LEAK: (f64, f64) = (0.08, 40.0);
 /// Variance of the logarithms of what the chip is made of that a change of the board adds.
 const ON_IT: f64 = 0.01;
+/// What was expected is strange if readings are so many sigmas off as a mean over some 5 looks, or over some 40. What each look then adds
+/// to the variance of the air, K², of the board, K², and of the logarithms of its resistance to the air and of its capacity.
+const STRANGE: [f64; 2] = [1.6, 0.3];
+const DOUBTS: [[f64; 4]; 2] = [[0.3, 0.05, 4e-3, 0.0], [0.05, 0.01, 1e-3, 1e-3]];
+/// The board's capacity shows in minutes only: for so many looks no less variance of its logarithm is believed, if there was as much.
+const EARLY: (u32, f64) = (600, 0.09);
+/// Variance of the logarithm of the power that a change of the whole clock would add: how the voltage follows it is taken for granted.
+const VOLTAGE: f64 = 0.02;
 /// What readings are off, as a mean over 10, when nothing is wrong, K.
 const USUAL: f64 = 0.1;
 /// The integration's stride where a look is taken in, s.
@@ -68,6 +76,8 @@ pub(super) struct Learner {
     /// The same in K, over some 10 and some 40 looks.
     off: [f64; 2],
     looks: u32,
+    /// The least variance of the board's capacity, while it is early.
+    early: f64,
 }
 
 impl Learner {
@@ -83,6 +93,7 @@ impl Learner {
             surprise: [0.0; 2],
             off: [0.0; 2],
             looks: 0,
+            early: 0.0,
         };
         learner.believe_prior();
         if let Some(learnt) = learnt {
@@ -154,9 +165,13 @@ impl Learner {
         self.at[BOARD] = temperature - stages.fast.resistance * watts;
         self.at[AIR] = self.at[BOARD] - stages.slow.resistance * watts;
         [CHIP, BOARD, AIR].into_iter().for_each(|i| self.doubt_alone(i, self.doubt_of(i)));
-        self.surprise = [0.0; 2];
-        self.off = [0.0; 2];
-        self.looks = 0;
+        self.begin();
+    }
+
+    /// From here on looks are counted, and what they say is averaged.
+    fn begin(&mut self) {
+        (self.surprise, self.off) = ([0.0; 2], [0.0; 2]);
+        (self.looks, self.early) = (0, self.doubt[C2][C2].min(EARLY.1));
     }
 
     fn believe(&mut self, learnt: &Learnt) {
@@ -266,6 +281,11 @@ impl Learner {
         self.hold(AIR, 2.0 * AIR_DOUBT * AIR_DOUBT);
     }
 
+    /// The clock has changed by this share of the highest.
+    pub(super) fn change_clock(&mut self, by: f64) {
+        self.doubt[POWER][POWER] += VOLTAGE * by;
+    }
+
     /// The covariance after the temperatures have moved by these slopes: F P Fᵀ, where F differs from one in two rows.
     fn spread(&mut self, slopes: &[Row; 2]) {
         let n = self.size();
@@ -311,12 +331,12 @@ impl Learner {
         for (mean, looks) in self.off.iter_mut().zip([10.0, 40.0]) {
             *mean += (error.clamp(-5.0, 5.0) - *mean) / looks;
         }
-        if self.surprise[0].abs() > 1.6 {
-            // The board does something that was not learnt: the air, or how it is cooled.
-            self.doubt[AIR][AIR] += 0.3;
-            self.doubt[BOARD][BOARD] += 0.05;
-            let r2 = R2 + fan.min(self.fans - 1);
-            self.doubt[r2][r2] += 4e-3;
+        // The board does something that was not learnt, or not rightly.
+        let r2 = R2 + fan.min(self.fans - 1);
+        for ((surprise, strange), doubts) in self.surprise.into_iter().zip(STRANGE).zip(DOUBTS) {
+            if surprise.abs() > strange {
+                [AIR, BOARD, r2, C2].into_iter().zip(doubts).for_each(|(i, more)| self.doubt[i][i] += more);
+            }
         }
         // One reading that is far off moves it no further than one at 4 sigma would (Huber).
         let error = error.clamp(-4.0 * variance.sqrt(), 4.0 * variance.sqrt());
@@ -340,10 +360,12 @@ impl Learner {
                 self.at[i] = self.bounded(i, self.at[i]);
             }
         }
+        if self.looks < EARLY.0 {
+            self.doubt[C2][C2] = self.doubt[C2][C2].max(self.early);
+        }
         // A lower step of the fan cools no better than this one: where the fan is dead, all of its steps are.
-        let step = R2 + fan.min(self.fans - 1);
-        for lower in R2..step {
-            self.at[lower] = self.at[lower].max(self.at[step]);
+        for lower in R2..r2 {
+            self.at[lower] = self.at[lower].max(self.at[r2]);
         }
     }
 
@@ -360,9 +382,7 @@ impl Learner {
         [R1, C1, C2].into_iter().for_each(|i| self.doubt[i][i] += ON_IT);
         self.doubt[AIR][AIR] = self.doubt[AIR][AIR].max(AIR_DOUBT * AIR_DOUBT / 4.0);
         self.doubt[BOARD][BOARD] = self.doubt[BOARD][BOARD].max(4.0);
-        self.surprise = [0.0; 2];
-        self.off = [0.0; 2];
-        self.looks = 0;
+        self.begin();
     }
 
     /// Looks taken in since it began to learn.

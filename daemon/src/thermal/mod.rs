@@ -22,6 +22,7 @@ mod quiet;
 mod sensors;
 mod stages;
 mod steps;
+mod straying;
 #[cfg(test)]
 mod tests;
 mod traits;

@@ -17,6 +17,8 @@ pub(super) struct Board {
     pub(super) capacity: [f64; 2],
     pub(super) rest: f64,
     pub(super) core: f64,
+    /// Supply voltage at half the clock and below, as a share of that at the top.
+    pub(super) volts: f64,
     pub(super) at: Duration,
     /// The hottest it ever was.
     pub(super) peak: f64,
@@ -30,12 +32,12 @@ impl Board {
         let board = air + resistance[1] * rest;
         let chip = board + resistance[0] * rest;
         let capacity = [2.1, 27.0];
-        Board { chip, board, air, resistance, capacity, rest, core: 1.0, at: Duration::from_secs(100), peak: chip, seed: 1 }
+        Board { chip, board, air, resistance, capacity, rest, core: 1.0, volts: 0.75, at: Duration::from_secs(100), peak: chip, seed: 1 }
     }
 
     /// A second with so many busy cores at a clock.
     pub(super) fn second(&mut self, busy: f64, clock: f64) {
-        let volts = 0.75 + 0.25 * ((clock - 0.5) / 0.5).clamp(0.0, 1.0);
+        let volts = self.volts + (1.0 - self.volts) * ((clock - 0.5) / 0.5).clamp(0.0, 1.0);
         let power = self.rest + busy * self.core * clock * volts * volts;
         for _ in 0..20 {
             let inward = (self.chip - self.board) / self.resistance[0];

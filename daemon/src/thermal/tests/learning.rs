@@ -47,6 +47,23 @@ fn a_board_that_tells_its_watts_is_forecast_from_them() {
     assert!(by_watts < 1.0 && by_watts < by_work / 2.0, "{by_watts:.2} K off with watts, {by_work:.2} K without");
 }
 
+/// The voltage falls less with the clock than is taken for granted: work at six tenths of it takes a fifth more.
+#[test]
+fn what_work_takes_at_another_clock_is_soon_learnt() {
+    let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(25.0));
+    board.volts = 0.88;
+    live(&mut governor, &mut board, 1200, uneven);
+    for _ in 0..60 {
+        board.second(3.0, 0.6);
+        let look = board.look(3.0, 0.6);
+        governor.on(&look);
+    }
+    let expected = governor.expect(&[Load { clock: 0.6, ..load(30, 3.0) }]).unwrap();
+    (0..30).for_each(|_| board.second(3.0, 0.6));
+    let off = expected.temperature.0 - board.chip;
+    assert!(off.abs() < 0.5, "{off:.2} K");
+}
+
 #[test]
 fn the_error_is_larger_further_ahead_and_smaller_when_more_was_seen() {
     let (mut governor, mut board) = (governor(Mode::Balanced), Board::new(25.0));
