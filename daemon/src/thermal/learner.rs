@@ -281,7 +281,7 @@ impl Learner {
         self.hold(AIR, 2.0 * AIR_DOUBT * AIR_DOUBT);
     }
 
-    /// The clock has changed by this share of the highest.
+    /// The clock has changed by this share of the highest: what work takes there is less certain.
     pub(super) fn change_clock(&mut self, by: f64) {
         self.doubt[POWER][POWER] += VOLTAGE * by;
     }
