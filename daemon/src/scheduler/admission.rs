@@ -13,8 +13,13 @@ const UNKNOWN_BACKLOG: Duration = Duration::from_millis(500);
 const LATEST_RETRY: Duration = Duration::from_secs(60);
 /// Who could not be answered in time anyway is refused; an estimate is taken for this share of itself less.
 const IN_TIME: f64 = 0.9;
-/// Of a conversation the whole stay counts, not the wait alone: it may be so many times as long.
-const STAY: f64 = 1.3;
+/// Of a conversation the whole stay counts, not the wait alone: it may be so many times as long. (For the only one of its model it is
+/// enough to be in time: nobody is before it, and it would not be faster later.)
+const STAY: f64 = 1.2;
+/// Of two that wait as expected, one waits longer: to the wait comes this much of what waits stray from what was expected.
+const STRAYING: f64 = 0.15;
+/// What others leave of the time is taken for no less than this share.
+const LEFT: f64 = 0.1;
 /// A wait of so many steps is no long one, whatever the patience: batches form of what waits.
 const STEPS: f64 = 3.0;
 /// The earliest that a caller refused by a daemon that shuts down is told to come again: it may be restarting.
@@ -81,15 +86,21 @@ impl Scheduler {
         let Some((expected, step)) = self.expected_wait(job, lane, now) else { return Ok(None) };
         // A board that is getting hot will be slower than it is.
         let slower = pace::cores(&self.budget) / pace::soon(&self.budget);
-        let wait = expected * lane.waits[job.priority as usize].longer() * slower;
+        let waits = lane.waits[job.priority as usize];
         let left = job.deadline.since(now).as_secs_f64();
-        let may = if lane.converses() {
-            left * (self.bounds.patience * STAY).min(IN_TIME)
+        let (wait, may) = if lane.converses() {
+            let only = lane.waiting() + lane.running == 0;
+            let part = if only { IN_TIME } else { (self.bounds.patience * STAY).min(IN_TIME) };
+            (expected * waits.longer(now), left * part)
         } else {
-            (left * self.bounds.patience).max(STEPS * step).min((left - step).max(0.0) * IN_TIME)
+            let may = (left * self.bounds.patience).max(STEPS * step).min((left - step).max(0.0) * IN_TIME);
+            (expected * waits.longer(now) + STRAYING * waits.straying(now), may)
         };
+        let wait = wait * slower;
         if wait <= may {
-            return Ok(Some(expected));
+            // A guess is nothing to learn from.
+            let guess = lane.converses() && !lane.knows_stays();
+            return Ok((!guess).then_some(expected));
         }
         let says = format!("{} would wait for {wait:.1} s of the {left:.1} s left to its deadline", job.model);
         let hot = self.budget.degraded != Degraded::No;
@@ -98,22 +109,29 @@ impl Scheduler {
         Err(fault.with_limit("wait_ms", (may * 1e3) as u64).retry_after(again))
     }
 
-    /// How long until this request begins (of a conversation: is over), and how long a step of its model takes, both in seconds with the rests; none while
-    /// that is not known.
+    /// How long until this request begins (of a conversation: is over), and how long a step of its model takes (of a conversation:
+    /// none counts), both in seconds with the rests; none while that is not known.
     fn expected_wait(&self, job: &Job, lane: &Lane, now: Time) -> Option<(f64, f64)> {
         let cores = pace::cores(&self.budget);
-        let pace = lane.pace(cores)?;
-        let place = (job.deadline.min(now + self.bounds.default_timeout), job.ticket);
         let more_urgent =
             |lane: &Lane| -> usize { Priority::ALL.into_iter().filter(|p| *p > job.priority).map(|p| lane.queue(p).waiting.len()).sum() };
-        let ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
-        let own = if lane.converses() { lane.stay(cores)? } else { pace * ahead as f64 };
-        // Others of the same level take turns; what is more urgent goes before.
-        let others = self.lanes.iter().filter(|(model, _)| **model != job.model).map(|(_, other)| {
-            let waits = |count: usize| other.pace(cores).unwrap_or(0.0) * count as f64;
-            waits(more_urgent(other)) + waits(other.queue(job.priority).waiting.len()).min(own)
-        });
-        Some((self.busy_for(now) + own + others.sum::<f64>(), lane.step(cores).unwrap_or(pace)))
+        let (own, step) = if lane.converses() {
+            (lane.stay(cores)?, 0.0)
+        } else {
+            let pace = lane.pace(cores)?;
+            let place = (job.deadline.min(now + self.bounds.default_timeout), job.ticket);
+            let ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
+            (pace * ahead as f64, lane.step(cores).unwrap_or(pace))
+        };
+        // What is more urgent goes before. Others of the same level take turns: with what waits, or with what will come, by the share
+        // of the time that they had lately; but with no more than is given to this one.
+        let others = || self.lanes.iter().filter(|(model, _)| **model != job.model).map(|(_, other)| other);
+        let waits = |other: &Lane, count: usize| other.pace(cores).unwrap_or(0.0) * count as f64;
+        let share = |other: &Lane| -> f64 { other.shares[job.priority as usize..].iter().map(|share| share.lately(now)).sum() };
+        let left = (1.0 - others().map(share).sum::<f64>()).max(LEFT);
+        let turns = |other: &Lane| waits(other, other.queue(job.priority).waiting.len()).max(share(other) * own / left).min(own);
+        let before: f64 = others().map(|other| waits(other, more_urgent(other)) + turns(other)).sum();
+        Some((self.busy_for(now) + own + before, step))
     }
 
     /// How long the step that runs will go on, in seconds, as far as that is known.
@@ -145,6 +163,10 @@ impl Scheduler {
 pub(super) struct Waits {
     expected: f64,
     waited: f64,
+    /// How far waits are from what was expected of them, either way.
+    strayed: f64,
+    /// When the newest was over.
+    at: Time,
 }
 
 impl Waits {
@@ -152,15 +174,48 @@ impl Waits {
     const WEIGHT: f64 = 1.0 / 32.0;
     /// A wait that counts, in seconds, with every one: short ones say nothing of long ones.
     const SHORT: f64 = 0.05;
+    /// What was learnt is forgotten in so many seconds (to 1/e of it) while nothing new is: what nobody is let in by cannot be unlearnt.
+    const FORGOTTEN: f64 = 60.0;
 
-    /// A request was expected to wait so long, and did so long, in seconds.
-    pub(super) fn over(&mut self, expected: f64, waited: f64) {
+    /// A request was expected to wait so long, and did so long until now, in seconds.
+    pub(super) fn over(&mut self, expected: f64, waited: f64, now: Time) {
+        let strayed = (waited - expected * self.longer(now)).abs();
+        self.strayed += (strayed - self.strayed) * Waits::WEIGHT;
         self.expected += (expected - self.expected) * Waits::WEIGHT;
         self.waited += (waited - self.waited) * Waits::WEIGHT;
+        self.at = now;
     }
 
     /// Waits are so many times as long as expected.
-    fn longer(self) -> f64 {
-        ((self.waited + Waits::SHORT) / (self.expected + Waits::SHORT)).clamp(0.5, 4.0)
+    fn longer(self, now: Time) -> f64 {
+        let longer = ((self.waited + Waits::SHORT) / (self.expected + Waits::SHORT)).clamp(0.5, 4.0);
+        1.0 + (longer - 1.0) * self.remembered(now)
+    }
+
+    /// Waits are so much shorter or longer than that, in seconds.
+    fn straying(self, now: Time) -> f64 {
+        self.strayed * self.remembered(now)
+    }
+
+    fn remembered(self, now: Time) -> f64 {
+        (-now.since(self.at).as_secs_f64() / Waits::FORGOTTEN).exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learnt_of_waits_is_forgotten_when_nobody_waits() {
+        let mut waits = Waits::default();
+        let at = |seconds| Time(Duration::from_secs(seconds));
+        for second in 0..200 {
+            waits.over(1.0, 3.0, at(second));
+        }
+        let [longer, straying] = [waits.longer(at(200)), waits.straying(at(200))];
+        assert!((2.7..3.0).contains(&longer) && straying < 0.2, "{longer:.2} times as long, and {straying:.2} s off");
+        let longer = waits.longer(at(500));
+        assert!((1.0..1.02).contains(&longer), "{longer:.2} times as long after five minutes");
     }
 }

@@ -54,7 +54,8 @@ impl Costs {
         let (threads, batch, cores) = made_for;
         let ceiling = profile.max_batch.min(batch).clamp(1, LARGEST_BATCH);
         if profile.conversations {
-            return Costs { table: Vec::new(), unmeasured: (ceiling as usize, threads), made_for };
+            // What bounds them is the memory, and waiting for that heats as well: each of their threads is busy all the time.
+            return Costs { table: Vec::new(), unmeasured: (ceiling as usize, pace::filled(budget)), made_for };
         }
         let unmeasured = (ceiling.min(CAUTIOUS_BATCH) as usize, 1);
         let mut measured: BTreeMap<u32, Measured> = BTreeMap::new();

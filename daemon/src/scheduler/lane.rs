@@ -4,6 +4,7 @@ use super::admission::Waits;
 use super::arrivals::Arrivals;
 use super::costs::Costs;
 use super::rides::Rides;
+use super::share::Share;
 use super::{Profile, Readiness, Ticket, Time, pace};
 use crate::thermal::Budget;
 use hearth_api::Priority;
@@ -97,6 +98,8 @@ pub(super) struct Lane {
     pub(super) arrivals: Arrivals,
     /// How waits turn out, for each priority.
     pub(super) waits: [Waits; Priority::ALL.len()],
+    /// How much of the time its steps have, for each priority.
+    pub(super) shares: [Share; Priority::ALL.len()],
     /// Requests in steps.
     pub(super) running: usize,
     /// Mean time a request takes of its steps, in seconds and in core-seconds; none before the first is over.
@@ -115,6 +118,7 @@ impl Lane {
             queues: Default::default(),
             arrivals: Arrivals::default(),
             waits: Default::default(),
+            shares: Default::default(),
             running: 0,
             takes: None,
             spent: [0.0; 2],
@@ -209,6 +213,11 @@ impl Lane {
     pub(super) fn stay(&self, cores: f64) -> Option<f64> {
         let State::Ready { costs, .. } = &self.state else { return None };
         self.rides.stay(self.waiting() + self.running + 1, costs.best_batch(), cores)
+    }
+
+    /// Whether a conversation was over: what is said of stays before that is a guess.
+    pub(super) fn knows_stays(&self) -> bool {
+        self.rides.knows()
     }
 
     /// Time that all that is here will take, as far as that is known.

@@ -22,8 +22,10 @@
 //!   than four times what stays free for others. So one greedy caller gets most of an idle board, several get equal
 //!   parts, and a newcomer finds room. A refused caller is told when half of what is in its way will be done, at the
 //!   pace at which it was served so far. Who would wait for more than a part of the time left is refused as well: an answer
-//!   that comes late is heat for nothing, and a queue that is never short makes everybody wait. Where the board is getting hot,
-//!   the wait is reckoned at the pace that it will have.
+//!   that comes late is heat for nothing, and a queue that is never short makes everybody wait. To the wait belongs what
+//!   others have of the time meanwhile, also by what is yet to come; where the board is getting hot, it is reckoned at the pace
+//!   that it will have. Of conversations the whole stay counts, by how many steps those before took; the only one of its
+//!   model is let in if it can be in time.
 //! - **Within a queue** the first to be due goes first: at its deadline, or the default timeout after it came if that is
 //!   earlier, so that near deadlines overtake a far one, but not for ever. A request that cannot be ready in time lets
 //!   those pass that can.
@@ -36,9 +38,10 @@
 //! - **Among models** of one level the queue that had the least compute time goes next (start-time fair queueing).
 //!   One that would miss a deadline if another went first goes before it, but never gets further than 250 ms ahead.
 //! - **Background** runs when nothing else could run or is waited for, on a board cool enough to admit it.
-//! - **Pace**: mean busy cores stay within the budget: a step is rested off until it is paid for. High priority may go a quarter of a
-//!   second into debt. When heat is short, a step uses no more threads than there are cores to spend, and the batch and threads
-//!   are those that serve the most within them: what takes less CPU time an item.
+//! - **Pace**: mean busy cores stay within the budget: a step is rested off until it is paid for. High priority may go a quarter
+//!   of a second into debt. When heat is short, a step of conversations, which fills all its threads, uses no more of them than
+//!   there are cores to spend, another at most one more; batch and threads are those that serve the most within that: what
+//!   takes less CPU time an item.
 //! - **Inside** a running step, between two of its nodes, high priority runs one level deep; inside a step of conversations
 //!   also what is as urgent as they are and none itself, as long as it is no further than 250 ms ahead. A request that has to be
 //!   alone (it was there when the daemon died) rides with none, runs inside none, and has none run inside.
@@ -52,6 +55,7 @@ mod ledger;
 mod pace;
 mod picking;
 mod rides;
+mod share;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -263,6 +267,8 @@ impl Scheduler {
             // A lane that came anew under the same name while the step ran has nothing of it.
             lane.running = lane.running.saturating_sub(step.jobs.len());
             lane.queue_mut(step.priority).virtual_time += took;
+            let rested = took.as_secs_f64() * (step.busy / pace::cores(&self.budget)).max(1.0);
+            lane.shares[step.priority as usize].had(rested, now);
         }
         for ticket in step.jobs {
             if unfinished.contains(&ticket) {
@@ -285,7 +291,7 @@ impl Scheduler {
     fn conversation_is_over(&mut self, ticket: Ticket, now: Time) {
         let Some(Entry { job, arrived, expected: Some(expected), .. }) = self.jobs.get(&ticket) else { return };
         if let Some(lane) = self.lanes.get_mut(&job.model) {
-            lane.waits[job.priority as usize].over(*expected, now.since(*arrived).as_secs_f64());
+            lane.waits[job.priority as usize].over(*expected, now.since(*arrived).as_secs_f64(), now);
         }
     }
 

@@ -91,6 +91,10 @@ pub(super) fn fast(budget: &Budget) -> Budget {
 /// The threads that a step may use: one more than the cores that may be busy on average, since few steps fill all of theirs; with
 /// more, a step would heat the chip faster than the mean that the governor reckons with.
 pub(super) fn threads(budget: &Budget) -> u32 {
-    let most = budget.threads.max(1);
-    (1..=most).find(|threads| f64::from(*threads) >= cores(budget)).map_or(most, |threads| (threads + 1).min(most))
+    (filled(budget) + 1).min(budget.threads.max(1))
+}
+
+/// The same for steps that keep all their threads busy: no more than the cores that may be.
+pub(super) fn filled(budget: &Budget) -> u32 {
+    (cores(budget).ceil() as u32).clamp(1, budget.threads.max(1))
 }

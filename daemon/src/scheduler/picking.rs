@@ -124,7 +124,7 @@ impl Scheduler {
             entry.place = None;
             // Of a conversation the stay is expected, not the wait.
             if !converses && let Some(expected) = entry.expected.take() {
-                waits.over(expected, now.since(waiting.arrived).as_secs_f64());
+                waits.over(expected, now.since(waiting.arrived).as_secs_f64(), now);
             }
             self.deadlines.remove(&(waiting.deadline, ticket));
             self.waiting_bytes -= entry.job.bytes;

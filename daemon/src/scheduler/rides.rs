@@ -55,10 +55,20 @@ impl Rides {
         self.ended += long * (ended as f64 - self.ended);
     }
 
+    /// Whether one was over.
+    pub(super) fn knows(&self) -> bool {
+        self.ended > 0.0
+    }
+
     /// How long each of `together` conversations stays, in seconds, if at most `most` ride in a step and so many cores may be busy on
-    /// average; none before one was over.
+    /// average; none before the first step.
     pub(super) fn stay(&self, together: usize, most: usize, cores: f64) -> Option<f64> {
-        let rides = (self.ended > 0.0).then(|| self.rode / self.ended)?;
+        // Until one is over, one is taken for as long as all together were, lest everybody be let in at the start.
+        let rides = match self.steps {
+            0 => return None,
+            steps if !self.knows() => f64::from(steps) * self.rode,
+            _ => self.rode / self.ended,
+        };
         let riders = together.min(most).max(1) as f64;
         let cost = |line: &Line| {
             let slope = (line.covariance + DOUBT * SHARE * line.mean / self.riders.max(1.0)) / (self.variance + DOUBT);
@@ -103,10 +113,23 @@ mod tests {
     }
 
     #[test]
+    fn until_one_is_over_a_stay_is_as_long_as_all_that_was_ridden() {
+        let mut rides = Rides::default();
+        assert_eq!(rides.stay(1, 8, 4.0), None);
+        for _ in 0..20 {
+            rides.over(3, 0, Duration::from_millis(100), 2.0);
+        }
+        let says = rides.stay(3, 8, 4.0).unwrap();
+        assert!(!rides.knows() && (says - 6.0).abs() < 1e-9, "{says:.2} s, not 3 x 20 steps of 0.1 s");
+        rides.over(3, 2, Duration::from_millis(100), 2.0);
+        let says = rides.stay(3, 8, 4.0).unwrap();
+        assert!(rides.knows() && (says - 3.15).abs() < 1e-9, "{says:.2} s, not 63 / 2 steps of 0.1 s");
+    }
+
+    #[test]
     fn of_steps_of_one_size_more_riders_are_taken_to_cost_less_than_as_much_again() {
         let rides = rode(std::iter::repeat_n(2, 500));
         let [two, four] = [2, 4].map(|together| rides.stay(together, 8, 4.0).unwrap());
         assert!(four > two && four < 2.0 * two, "{two:.2} s, {four:.2} s");
-        assert_eq!(Rides::default().stay(1, 8, 4.0), None);
     }
 }

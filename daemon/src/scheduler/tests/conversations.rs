@@ -145,3 +145,68 @@ fn what_could_not_end_before_the_drain_is_handed_back() {
     let actions = if actions.is_empty() { scheduler.on(Event::Timer, at(ms(21))) } else { actions };
     assert!(actions.iter().any(|action| matches!(action, Action::HandBack { ticket: Ticket(1) })), "{actions:?}");
 }
+
+/// So many steps of one conversation, in turns with as many of `digits` if those come; when they are over, and which step is next.
+fn ride(scheduler: &mut Scheduler, steps: u64, digits: bool) -> (u64, StepId) {
+    let mut now = 0;
+    let mut runs = step(scheduler.on(job(1, "chat", 3_600_000), at(ms(now))));
+    for n in 0..if digits { 2 * steps } else { steps } {
+        if digits && n % 2 == 0 {
+            scheduler.on(job(100 + n, "digits", now + 60_000), at(ms(now)));
+        }
+        let (id, jobs, _) = runs.expect("something is to do");
+        let unfinished: &[u64] = if jobs == [1] { &[1] } else { &[] };
+        now += 10;
+        runs = step(scheduler.on(finished(id, unfinished), at(ms(now))));
+    }
+    (now, runs.expect("something is to do").0)
+}
+
+/// When a conversation that is wanted within so many milliseconds may come again; none if it is let in.
+fn refused(scheduler: &mut Scheduler, now: u64, within: u64) -> Option<u64> {
+    scheduler.on(job(2, "chat", now + within), at(ms(now))).into_iter().find_map(|action| match action {
+        Action::Refuse { fault, .. } => {
+            assert_eq!(fault.kind, FaultKind::Overloaded);
+            Some(fault.retry_after_ms.expect("an overload says when to come again"))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn until_one_is_over_no_more_are_let_in_than_could_stay_as_long_as_those_did() {
+    let let_in = |steps| {
+        let mut scheduler = scheduler();
+        let (now, _) = ride(&mut scheduler, steps, false);
+        refused(&mut scheduler, now, 4000).is_none()
+    };
+    // They would stay for 1 s or 5 s; 0.4 x 1.2 of 4 s is 1.9 s.
+    assert!(let_in(100) && !let_in(500));
+}
+
+#[test]
+fn the_only_one_is_let_in_if_it_can_be_in_time_and_another_if_it_leaves_some_to_spare() {
+    let at_the_end = |within, other: bool| {
+        let mut scheduler = scheduler();
+        let (now, last) = ride(&mut scheduler, 99, false);
+        scheduler.on(finished(last, &[]), at(ms(now + 10)));
+        if other {
+            scheduler.on(job(3, "chat", now + 60_000), at(ms(now + 10)));
+        }
+        refused(&mut scheduler, now + 10, within).is_none()
+    };
+    // A conversation takes 100 steps of 10 ms.
+    assert!(at_the_end(1200, false) && !at_the_end(1000, false), "the only one");
+    assert!(at_the_end(4000, true) && !at_the_end(1200, true), "the second one");
+}
+
+#[test]
+fn a_conversation_is_expected_to_share_the_time_with_what_comes_meanwhile() {
+    let retry = |digits| {
+        let mut scheduler = scheduler();
+        let (now, _) = ride(&mut scheduler, 1500, digits);
+        refused(&mut scheduler, now, 1000).expect("it would stay for longer than that") as f64
+    };
+    let (alone, shared) = (retry(false), retry(true));
+    assert!((1.6..2.1).contains(&(shared / alone)), "{alone} ms alone, {shared} ms");
+}
