@@ -17,7 +17,7 @@ const IN_TIME: f64 = 0.9;
 /// enough to be in time: nobody is before it, and it would not be faster later.)
 const STAY: f64 = 1.2;
 /// Of two that wait as expected, one waits longer: to the wait comes this much of what waits stray from what was expected.
-const STRAYING: f64 = 0.15;
+const STRAYING: f64 = 0.1;
 /// What others leave of the time is taken for no less than this share.
 const LEFT: f64 = 0.1;
 /// A wait of so many steps is no long one, whatever the patience: batches form of what waits.
@@ -102,7 +102,8 @@ impl Scheduler {
             let guess = lane.converses() && !lane.knows_stays();
             return Ok((!guess).then_some(expected));
         }
-        let says = format!("{} would wait for {wait:.1} s of the {left:.1} s left to its deadline", job.model);
+        let does = if lane.converses() { "would be at work" } else { "would wait" };
+        let says = format!("{} {does} for {wait:.1} s of the {left:.1} s left to its deadline", job.model);
         let hot = self.budget.degraded != Degraded::No;
         let fault = if hot { Fault::too_hot(format!("{}; {says}", self.budget.reason)) } else { Fault::overloaded(says) };
         let again = Duration::from_secs_f64((wait - may).max(0.001)).min(LATEST_RETRY);
@@ -123,13 +124,13 @@ impl Scheduler {
             let ahead = lane.queue(job.priority).waiting.range(..place).count() + more_urgent(lane);
             (pace * ahead as f64, lane.step(cores).unwrap_or(pace))
         };
-        // What is more urgent goes before. Others of the same level take turns: with what waits, or with what will come, by the share
-        // of the time that they had lately; but with no more than is given to this one.
+        // What is more urgent goes before. Others of the same level take turns, with no more than is given to this one: with what waits;
+        // and while a conversation stays with what will come, by the share of the time that they had lately.
         let others = || self.lanes.iter().filter(|(model, _)| **model != job.model).map(|(_, other)| other);
         let waits = |other: &Lane, count: usize| other.pace(cores).unwrap_or(0.0) * count as f64;
         let share = |other: &Lane| -> f64 { other.shares[job.priority as usize..].iter().map(|share| share.lately(now)).sum() };
-        let left = (1.0 - others().map(share).sum::<f64>()).max(LEFT);
-        let turns = |other: &Lane| waits(other, other.queue(job.priority).waiting.len()).max(share(other) * own / left).min(own);
+        let whole = if lane.converses() { own / (1.0 - others().map(share).sum::<f64>()).max(LEFT) } else { 0.0 };
+        let turns = |other: &Lane| waits(other, other.queue(job.priority).waiting.len()).max(share(other) * whole).min(own);
         let before: f64 = others().map(|other| waits(other, more_urgent(other)) + turns(other)).sum();
         Some((self.busy_for(now) + own + before, step))
     }

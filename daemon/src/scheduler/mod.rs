@@ -22,10 +22,9 @@
 //!   than four times what stays free for others. So one greedy caller gets most of an idle board, several get equal
 //!   parts, and a newcomer finds room. A refused caller is told when half of what is in its way will be done, at the
 //!   pace at which it was served so far. Who would wait for more than a part of the time left is refused as well: an answer
-//!   that comes late is heat for nothing, and a queue that is never short makes everybody wait. To the wait belongs what
-//!   others have of the time meanwhile, also by what is yet to come; where the board is getting hot, it is reckoned at the pace
-//!   that it will have. Of conversations the whole stay counts, by how many steps those before took; the only one of its
-//!   model is let in if it can be in time.
+//!   that comes late is heat for nothing, and a queue that is never short makes everybody wait. Where the board is getting hot,
+//!   the wait is reckoned at the pace that it will have. Of conversations the whole stay counts, by how many steps those before
+//!   took and by the share of the time that others have lately; the only one of its model is let in if it can be in time.
 //! - **Within a queue** the first to be due goes first: at its deadline, or the default timeout after it came if that is
 //!   earlier, so that near deadlines overtake a far one, but not for ever. A request that cannot be ready in time lets
 //!   those pass that can.

@@ -1,5 +1,5 @@
-//! Share: how much of the time a model's steps had lately, rests included. Who waits will wait for what comes meanwhile as well, and how
-//! much that is goes by this.
+//! Share: how much of the time a model's steps had lately, rests included. A conversation shares the time with what comes while it
+//! stays, and how much that will have goes by this.
 
 use super::Time;
 

@@ -20,11 +20,11 @@ use super::{Budget, Celsius, ClockStep, Expected, Learnt, Limit, Load, Look, Mod
 use std::time::Duration;
 
 /// It is aimed so far below the goal, K, so many times how far the chip strays from where it is aimed, and this many sigmas of the estimate.
-const MARGIN: f64 = 0.06;
+const MARGIN: f64 = 0.05;
 const STRAYS: f64 = 2.0;
 const SIGMAS: f64 = 2.0;
 /// And so much further, K, where there is a fan to lose.
-const FAN_TO_LOSE: f64 = 0.12;
+const FAN_TO_LOSE: f64 = 0.13;
 /// And so much further where the mode is not balanced or little is learnt, K.
 const WIDER: f64 = 0.15;
 /// For so long a long step, or a few, may be hotter than the mean before the sensor shows it, s; by a core at most.
