@@ -14,7 +14,7 @@ const LATEST_RETRY: Duration = Duration::from_secs(60);
 /// Who could not be answered in time anyway is refused; an estimate is taken for this share of itself less.
 const IN_TIME: f64 = 0.9;
 /// Of a conversation the whole stay counts, not the wait alone: it may be so many times as long. (For the only one of its model it is
-/// enough to be in time: nobody is before it, and it would not be faster later.)
+/// enough to be in time: nobody is before it.)
 const STAY: f64 = 1.2;
 /// Of two that wait as expected, one waits longer: to the wait comes this much of what waits stray from what was expected.
 const STRAYING: f64 = 0.1;
