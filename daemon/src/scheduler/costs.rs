@@ -220,6 +220,8 @@ mod tests {
         assert_eq!((costs.batch(9), costs.best_batch(), costs.threads(9)), (9, 32, 4));
         let bounded = table(&Profile { conversations: true, ..profile(&[]) }, 2, 3);
         assert_eq!((bounded.batch(9), bounded.threads(3)), (3, 2));
+        let hot = Costs::within(&Profile { conversations: true, ..profile(&[]) }, &Budget { cores: 1.3, ..Budget::unbounded(4) });
+        assert_eq!(hot.threads(3), 2);
     }
 
     #[test]
